@@ -1,0 +1,291 @@
+"""A loaded model: the bridge, its tokenizer, and the facts every instrument asks for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.models.examples import Examples
+from interp.models.spec import ModelError, ModelSpec
+
+log = logging.getLogger(__name__)
+
+
+class HeadWeights(NamedTuple):
+    """One layer's attention weights, per query head, acting on row vectors: ``x @ W_Q[h]``.
+
+    Under grouped-query attention each query head carries its group's key and value weights.
+    """
+
+    W_Q: Float[Tensor, "head d_model d_head"]
+    W_K: Float[Tensor, "head d_model d_head"]
+    W_V: Float[Tensor, "head d_model d_head"]
+    W_O: Float[Tensor, "head d_head d_model"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model ready to be measured. Composition around a bridge, never a subclass.
+
+    Attributes:
+        bridge: The ``TransformerBridge`` underneath.
+        tokenizer: The transformers tokenizer, untouched, or None for a model of bare ids.
+        spec: What was asked for.
+        fingerprint: SHA-256 of configuration and weights; equal iff it is the same model.
+        bos_id: The id put before every sequence, or None where the model has none.
+        checks: What the self-check on loading measured (see ``interp.models.checks``).
+    """
+
+    bridge: Any
+    tokenizer: Any | None
+    spec: ModelSpec
+    fingerprint: str
+    bos_id: int | None = None
+    checks: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.bridge.cfg.n_layers)
+
+    @property
+    def n_heads(self) -> int:
+        """Query heads a layer."""
+        return int(self.bridge.cfg.n_heads)
+
+    @property
+    def n_kv_heads(self) -> int:
+        """Key/value heads a layer; fewer than ``n_heads`` under grouped-query attention."""
+        return int(getattr(self.bridge.cfg, "n_key_value_heads", None) or self.n_heads)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.bridge.cfg.d_model)
+
+    @property
+    def d_head(self) -> int:
+        return int(self.bridge.cfg.d_head)
+
+    @property
+    def d_vocab(self) -> int:
+        """Number of ids the embedding has a row for."""
+        return int(self.bridge.cfg.d_vocab)
+
+    @property
+    def n_ctx(self) -> int:
+        """Longest sequence, in tokens, that the model has positions for."""
+        return int(self.bridge.cfg.n_ctx)
+
+    @cached_property
+    def device(self) -> torch.device:
+        return next(iter(self.bridge.original_model.parameters())).device
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        return next(iter(self.bridge.original_model.parameters())).dtype
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids that are marks rather than text (beginning, end, padding), inside the vocabulary."""
+        ids = set() if self.tokenizer is None else set(self.tokenizer.all_special_ids)
+        if self.bos_id is not None:
+            ids.add(self.bos_id)
+        return frozenset(i for i in ids if i is not None and 0 <= i < self.d_vocab)
+
+    @cached_property
+    def ordinary_ids(self) -> tuple[int, ...]:
+        """Every id that is not special, ascending: what random tokens are drawn from."""
+        return tuple(i for i in range(self.d_vocab) if i not in self.special_ids)
+
+    def check_tokens(self, tokens: Int[Tensor, "batch pos"]) -> None:
+        """Refuse ids outside the vocabulary and sequences longer than the context.
+
+        Raises:
+            ModelError: naming the offending id or length.
+        """
+        if tokens.ndim != 2 or tokens.shape[1] == 0:
+            raise ModelError(
+                f"expected token ids of shape [batch, pos], got {list(tokens.shape)}"
+            )
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= self.d_vocab:
+            bad = low if low < 0 else high
+            raise ModelError(
+                f"token id {bad} is outside the vocabulary of {self.spec.name} "
+                f"(0…{self.d_vocab - 1}); tokenise with this model's own tokenizer"
+            )
+        if tokens.shape[1] > self.n_ctx:
+            raise ModelError(
+                f"{tokens.shape[1]} tokens are longer than the context of {self.spec.name} "
+                f"({self.n_ctx}); shorten the input, or tokenise with on_overflow='truncate'"
+            )
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        mask: Bool[Tensor, "batch pos"] | None = None,
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Run the model once, gradients as the caller has them; padded rows equal unpadded ones.
+
+        Args:
+            tokens: Ids inside the vocabulary.
+            mask: True at real tokens. Positions are counted over real tokens only.
+
+        Returns:
+            Logits at every position. Those at padding mean nothing.
+
+        Raises:
+            ModelError: ids outside the vocabulary, or a sequence longer than the context.
+        """
+        self.check_tokens(tokens)
+        options: dict[str, Any] = {}
+        if mask is not None and not bool(mask.all()):
+            options["attention_mask"] = mask.to(device=self.device, dtype=torch.int64)
+        if hasattr(self.bridge.original_model, "config"):
+            options["use_cache"] = False  # one pass: a key/value cache would only take memory
+        return self.bridge(tokens.to(self.device), **options)
+
+    @torch.no_grad()
+    def logits(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        mask: Bool[Tensor, "batch pos"] | None = None,
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """``forward`` without gradients."""
+        return self.forward(tokens, mask)
+
+    def tokenize(
+        self,
+        texts: str | Sequence[str],
+        *,
+        on_overflow: Literal["error", "truncate"] = "error",
+        prepend_bos: bool | None = None,
+        name: str = "text",
+    ) -> Examples:
+        """Turn texts into right-padded examples in which every next real token is scored.
+
+        Args:
+            texts: One text or several.
+            on_overflow: What to do with a text longer than the context: refuse it, or keep its
+                beginning and say in the examples' name how many were cut.
+            prepend_bos: Put the beginning-of-sequence id first; by default wherever there is one.
+            name: What the examples are called.
+
+        Raises:
+            ModelError: no tokenizer, an id outside the vocabulary, an empty or too long text.
+        """
+        if self.tokenizer is None:
+            raise ModelError(
+                f"{self.spec.name} has no tokenizer; pass token ids as Examples(tokens=…)"
+            )
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if not texts:
+            raise ModelError("no texts given; expected at least one")
+        with_bos = self.bos_id is not None if prepend_bos is None else prepend_bos
+        if with_bos and self.bos_id is None:
+            raise ModelError(f"{self.spec.name} has no beginning-of-sequence token to prepend")
+        rows: list[list[int]] = []
+        cut = 0
+        for i, text in enumerate(texts):
+            ids = self.tokenizer.encode(text, add_special_tokens=False)
+            ids = [self.bos_id, *ids] if with_bos else list(ids)
+            if not ids:
+                raise ModelError(f"text {i} gives no token; expected at least one character")
+            if len(ids) > self.n_ctx:
+                if on_overflow == "error":
+                    raise ModelError(
+                        f"text {i} has {len(ids)} tokens, the context of {self.spec.name} is "
+                        f"{self.n_ctx}; shorten it, or pass on_overflow='truncate'"
+                    )
+                ids, cut = ids[: self.n_ctx], cut + 1
+            rows.append(ids)
+        if cut:
+            log.warning("%d of %d texts cut to %d tokens", cut, len(texts), self.n_ctx)
+            name = f"{name} ({cut} of {len(texts)} cut to {self.n_ctx} tokens)"
+        width = max(map(len, rows))
+        tokens = torch.full((len(rows), width), rows[0][0], dtype=torch.int64)
+        mask = torch.zeros((len(rows), width), dtype=torch.bool)
+        for i, ids in enumerate(rows):
+            tokens[i, : len(ids)] = torch.tensor(ids)
+            mask[i, : len(ids)] = True
+        self.check_tokens(tokens)
+        scored = torch.zeros_like(mask)
+        scored[:, :-1] = mask[:, 1:]
+        return Examples(tokens=tokens, mask=mask, scored=scored, name=name)
+
+    # -- weights ---------------------------------------------------------------------------
+
+    @property
+    def W_E(self) -> Float[Tensor, "vocab d_model"]:
+        """Token embedding."""
+        return self.bridge.W_E.detach()
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model vocab"]:
+        """Unembedding."""
+        return self.bridge.W_U.detach()
+
+    def head_weights(self, layer: int, *, fold_norms: bool = False) -> HeadWeights:
+        """Return one layer's per-head weights.
+
+        Args:
+            layer: Which layer.
+            fold_norms: Multiply the gain of the norm before attention into Q, K and V, so that
+                circuits through several layers compare like with like.
+
+        Raises:
+            ModelError: no such layer, or the architecture keeps no per-head matrices.
+        """
+        if not 0 <= layer < self.n_layers:
+            raise ModelError(f"no layer {layer}; {self.spec.name} has layers 0…{self.n_layers - 1}")
+        block = self.bridge.blocks[layer]
+        found = {
+            name: getattr(block.attn, name, None) for name in ("W_Q", "W_K", "W_V", "W_O")
+        }
+        for name, weight in found.items():
+            if weight is None or weight.ndim != 3:
+                raise ModelError(
+                    f"{self.spec.name} keeps no per-head {name} in layer {layer}; "
+                    "weight-based scores need plain multi-head or grouped-query attention"
+                )
+        W_Q, W_K, W_V, W_O = (
+            _expand(found[name].detach(), self.n_heads) for name in ("W_Q", "W_K", "W_V", "W_O")
+        )
+        if fold_norms:
+            gain = _gain(getattr(block, "ln1", None))
+            if gain is not None:
+                W_Q, W_K, W_V = (w * gain[None, :, None] for w in (W_Q, W_K, W_V))
+        return HeadWeights(W_Q, W_K, W_V, W_O)
+
+    def folded_unembedding(self) -> Float[Tensor, "d_model vocab"]:
+        """The unembedding with the final norm's gain multiplied in."""
+        gain = _gain(getattr(self.bridge, "ln_final", None))
+        return self.W_U if gain is None else self.W_U * gain[:, None]
+
+    # -- showing itself --------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        grouped = f" ({self.n_kv_heads} key/value)" if self.n_kv_heads != self.n_heads else ""
+        return (
+            f"Model({self.spec.name!r}: {self.n_layers} layers × {self.n_heads} heads{grouped}, "
+            f"d_model {self.d_model}, vocabulary {self.d_vocab}, context {self.n_ctx}, "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device}, "
+            f"fingerprint {self.fingerprint[:12]})"
+        )
+
+
+def _expand(weight: Tensor, n_heads: int) -> Tensor:
+    """Repeat key/value heads so that query head h reads head h // (n_heads / n_kv_heads)."""
+    return weight.repeat_interleave(n_heads // weight.shape[0], dim=0)
+
+
+def _gain(norm: Any | None) -> Float[Tensor, " d_model"] | None:
+    """The per-channel gain of a norm, or None where it has none."""
+    weight = getattr(norm, "weight", None)
+    return weight.detach() if isinstance(weight, Tensor) and weight.ndim == 1 else None
