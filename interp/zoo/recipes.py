@@ -1,0 +1,87 @@
+"""How each bundled model is made again: names of functions, imported only when asked for.
+
+A recipe's function is called as ``function(config, out)`` and writes the model's folder, its card
+included, and returns the card's fields as a dict. Only the standard library is imported here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+class RecipeError(ValueError):
+    """There is no such recipe; the message names the near ones."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make one model.
+
+    Attributes:
+        function: ``module:name`` of a function ``(config, out: Path) -> dict``.
+        config: ``module:name`` of its configuration, a frozen dataclass whose defaults make the
+            bundled model.
+        summary: What comes out, in a line.
+        minutes: About how long it takes on 2 CPU cores.
+    """
+
+    function: str
+    config: str
+    summary: str
+    minutes: float
+
+    def load_function(self) -> Callable[..., dict[str, Any]]:
+        """Import and return the function; this imports torch."""
+        function: Callable[..., dict[str, Any]] = _load(self.function)
+        return function
+
+    def load_config(self) -> type[Any]:
+        """Import and return the configuration's class; this imports torch."""
+        config: type[Any] = _load(self.config)
+        return config
+
+
+RECIPES: dict[str, Recipe] = {
+    "code-lm": Recipe(
+        function="interp.zoo.code_lm:train",
+        config="interp.zoo.code_lm:CodeLMConfig",
+        summary="a small language model of Python source, with induction heads",
+        minutes=25,
+    ),
+    "induction-exact": Recipe(
+        function="interp.zoo.induction_exact:build",
+        config="interp.zoo.induction_exact:ExactConfig",
+        summary="hand-built: one previous-token head and one induction head, all answers exact",
+        minutes=0.1,
+    ),
+    "induction-decoy": Recipe(
+        function="interp.zoo.induction_exact:build",
+        config="interp.zoo.induction_exact:DecoyConfig",
+        summary="hand-built: as induction-exact, and a second perfect induction pattern, unused",
+        minutes=0.1,
+    ),
+}
+"""A bundled model's name, without ``zoo:``, to its recipe."""
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return the recipe of a bundled model, with or without the ``zoo:`` prefix.
+
+    Raises:
+        RecipeError: no such recipe; the message names the near ones.
+    """
+    short = name.removeprefix("zoo:")
+    if short in RECIPES:
+        return RECIPES[short]
+    near = difflib.get_close_matches(short.replace("_", "-"), RECIPES, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(RECIPES))}"
+    raise RecipeError(f"unknown recipe {name!r}; {hint}")
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
