@@ -29,7 +29,8 @@ class Examples:
         answer: The right answer's token id, where the task has one answer an example.
         wrong: A wrong answer's token id, to take differences against.
         answer_at: The position whose logits are read for ``answer``.
-        groups: One label an example; rows of one group never straddle a split.
+        groups: One label an example; rows of one group never straddle a split. When omitted,
+            rows of the same tokens share one, so that no prompt is selected on and judged on.
         name: What the examples are, for tables and provenance.
         seed: The seed that made them, or None where none did.
     """
@@ -59,16 +60,17 @@ class Examples:
         if self.mask is None:
             object.__setattr__(self, "mask", torch.ones_like(tokens, dtype=torch.bool))
         if not self.groups:
-            object.__setattr__(self, "groups", tuple(str(i) for i in range(n)))
+            seen: dict[bytes, str] = {}
+            rows = [row.tobytes() for row in self.tokens.cpu().numpy()]
+            labels = tuple(seen.setdefault(row, str(i)) for i, row in enumerate(rows))
+            object.__setattr__(self, "groups", labels)
         self._check(n, width)
 
     def _check(self, n: int, width: int) -> None:
         mask = self.mask
         assert mask is not None
         for field, value in (("mask", mask), ("scored", self.scored)):
-            if value is not None and (
-                value.shape != (n, width) or value.dtype != torch.bool
-            ):
+            if value is not None and (value.shape != (n, width) or value.dtype != torch.bool):
                 raise ExamplesError(
                     f"{field} must be booleans of shape {[n, width]}, got {value.dtype} "
                     f"of shape {list(value.shape)}"
@@ -80,8 +82,7 @@ class Examples:
         steps = mask[:, 1:].int() - mask[:, :-1].int()
         if bool(((steps == 1).sum(1) + mask[:, 0].int() > 1).any()):
             raise ExamplesError(
-                "a mask has a hole between real tokens; padding may stand only before "
-                "or after them"
+                "a mask has a hole between real tokens; padding may stand only before or after them"
             )
         for field in ("answer", "wrong", "answer_at"):
             value = getattr(self, field)

@@ -183,9 +183,7 @@ def _load_native(
     spec: ModelSpec, folder: Path | None, device: torch.device, dtype: torch.dtype
 ) -> Model:
     fields = dict(spec.native or {}) if folder is None else native.read_native_config(folder)
-    bridge = native.boot_native(
-        fields, name=spec.name, seed=spec.seed, dtype=dtype, device=device
-    )
+    bridge = native.boot_native(fields, name=spec.name, seed=spec.seed, dtype=dtype, device=device)
     if folder is not None:
         native.load_native_weights(bridge, folder)
     bridge.eval()

@@ -110,9 +110,7 @@ class Model:
             ModelError: naming the offending id or length.
         """
         if tokens.ndim != 2 or tokens.shape[1] == 0:
-            raise ModelError(
-                f"expected token ids of shape [batch, pos], got {list(tokens.shape)}"
-            )
+            raise ModelError(f"expected token ids of shape [batch, pos], got {list(tokens.shape)}")
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= self.d_vocab:
             bad = low if low < 0 else high
@@ -245,9 +243,7 @@ class Model:
         if not 0 <= layer < self.n_layers:
             raise ModelError(f"no layer {layer}; {self.spec.name} has layers 0…{self.n_layers - 1}")
         block = self.bridge.blocks[layer]
-        found = {
-            name: getattr(block.attn, name, None) for name in ("W_Q", "W_K", "W_V", "W_O")
-        }
+        found = {name: getattr(block.attn, name, None) for name in ("W_Q", "W_K", "W_V", "W_O")}
         for name, weight in found.items():
             if weight is None or weight.ndim != 3:
                 raise ModelError(
