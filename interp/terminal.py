@@ -1,0 +1,84 @@
+"""What the commands write: results to standard output, one-line messages to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from interp.runfolder import logs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+#: Columns when the output is no terminal: wide, so that files and pipes get whole names.
+_WIDE = 200
+
+
+def clean(value: Any) -> str:
+    """Return text safe to show: control characters, which can drive a terminal, are spelt out.
+
+    Names and texts from models, data and other people's packages pass through here.
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii")
+        for c in str(value)
+    )
+
+
+def console(*, error: bool = False) -> Console:
+    """Return a console on standard output, or on standard error."""
+    from rich.console import Console
+
+    stream = sys.stderr if error else sys.stdout
+    fixed = None if stream.isatty() or "COLUMNS" in os.environ else _WIDE
+    return Console(file=stream, width=fixed, highlight=False, soft_wrap=False)
+
+
+def say(message: str, *, style: str = "red") -> None:
+    """Write one line to standard error."""
+    from rich.text import Text
+
+    text = " ".join(clean(message).split())
+    console(error=True).print(Text(f"interp: {text}", style=style), soft_wrap=True)
+
+
+def show(text: str) -> None:
+    """Write plain text to standard output, never wrapped or interpreted."""
+    from rich.text import Text
+
+    console().print(Text(clean(text)), soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: int = 1) -> Table:
+    """Return a table of cleaned cells.
+
+    Args:
+        columns: The headings.
+        rows: The cells; None is shown as a dash.
+        whole: The first so many columns are never folded: they are names to copy.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(columns):
+        made.add_column(column, no_wrap=i < whole, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text("-" if cell is None else clean(cell)) for cell in row))
+    return made
+
+
+@contextlib.contextmanager
+def logging_shown(*loggers: str) -> Iterator[None]:
+    """Show log records on standard error: progress on a terminal, else only warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    level = logging.INFO if sys.stderr.isatty() else logging.WARNING
+    with logs.handled(handler, (*logs.PROJECT, *loggers), level=level):
+        yield
