@@ -1,0 +1,285 @@
+"""Matched-random controls: what else could have been removed instead.
+
+Removing any few heads hurts a little. An effect means something only beside the effects of removing
+other heads that are alike in all but the property in question. Two families:
+
+* **layer-matched**: the same number of heads in each layer, the target's own excluded. (Crosbie &
+  Shutova 2024 match layers but leave the exclusion out; Yin & Steinhardt 2025 draw globally.)
+* **norm-matched**: as many heads from anywhere outside the target, alike in mean output norm
+  ‖z W_O‖, since a random head of the right layer may be an inert attention sink.
+
+How sets are drawn, for both:
+
+1. Order the candidates (by layer, or by norm) and give each target head, in the same order, a
+   window of candidates that may stand in for it. Both ends of the windows never decrease.
+2. Then a set of candidates can stand in for the target exactly when its i-th member lies in the
+   i-th window, so the sets are counted, without double counting, by a short recursion.
+3. Number them 0 … n_possible − 1 in lexicographic order.
+4. Take all of them when there are no more than were asked for, else distinct numbers drawn
+   uniformly without replacement, and decode each number into its set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+Head = tuple[int, int]
+"""(layer, head)."""
+
+
+def head_name(head: Head) -> str:
+    """Write a head as the field does: ``L3H7``."""
+    return f"L{head[0]}H{head[1]}"
+
+
+# Heads whose norm is below this share of the largest are dead, and equally dead to the match.
+_DEAD = 1e-6
+# The nearest so many candidates may stand in for a head that nothing is close to.
+_NEAREST = 3
+
+
+class ControlsError(ValueError):
+    """The controls cannot be drawn as asked; the message says what does not fit."""
+
+
+class NoControlsError(ControlsError):
+    """Not one control set exists for this target, so no evidence can be built on it."""
+
+
+@dataclass(frozen=True)
+class ControlSets:
+    """Sets of heads to remove instead of the target.
+
+    Attributes:
+        family: How they are matched, such as ``layer-matched``.
+        sets: Distinct sets, none touching the target.
+        n_possible: How many such sets exist in this model.
+        enumerated: Whether ``sets`` is all of them.
+        norm_ratios: For each set the geometric mean of its heads' norms over that of the
+            target's: 1 is a perfect match, 4 a bad one. None in families not matched on norm.
+    """
+
+    family: str
+    sets: tuple[frozenset[Head], ...]
+    n_possible: int
+    enumerated: bool
+    norm_ratios: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.sets:
+            raise NoControlsError(f"no {self.family} control set was given; give at least one")
+        if len(set(self.sets)) != len(self.sets):
+            raise ControlsError(f"the {self.family} control sets are not distinct")
+        if self.n_possible < len(self.sets):
+            raise ControlsError(
+                f"{len(self.sets)} {self.family} control sets cannot come from the "
+                f"{self.n_possible} possible ones"
+            )
+
+    def __len__(self) -> int:
+        return len(self.sets)
+
+
+def layer_matched(
+    target: Collection[Head],
+    n_layers: int,
+    n_heads: int,
+    *,
+    n: int,
+    seed: int,
+    exclude: Collection[Head] = (),
+) -> ControlSets:
+    """Draw sets with as many heads of each layer as the target has, and none of the target's.
+
+    There are ∏ₗ C(Hₗ, kₗ) of them, kₗ being the target's heads in layer l and Hₗ the layer's heads
+    outside target and ``exclude``.
+
+    Args:
+        target: The heads in question.
+        n_layers: Layers of the model.
+        n_heads: Query heads a layer, H.
+        n: How many sets to draw; all are returned when there are no more.
+        seed: Decides which.
+        exclude: Further heads that are no controls, such as others that share the target's
+            signature and may share its work.
+
+    Raises:
+        NoControlsError: some layer has fewer heads left than the target takes of it.
+        ControlsError: an empty target, a head outside the model, or n < 1.
+    """
+    heads = _check_target(target, n_layers, n_heads, n)
+    barred = {*heads, *exclude}
+    candidates = []
+    for layer in sorted({layer for layer, _ in heads}):
+        taken = sum(1 for other, _ in heads if other == layer)
+        left = [(layer, head) for head in range(n_heads) if (layer, head) not in barred]
+        if len(left) < taken:
+            raise NoControlsError(
+                f"layer {layer} has {n_heads} heads and the target takes {taken}, which leaves "
+                f"{len(left)} for a control set of {taken}: take a smaller target, or "
+                "norm_matched controls, which may come from other layers"
+            )
+        candidates += left
+    windows = []
+    for layer, _ in heads:
+        inside = [i for i, (other, _) in enumerate(candidates) if other == layer]
+        windows.append(range(inside[0], inside[-1] + 1))
+    picks, n_possible = _draw(windows, len(candidates), n, seed)
+    return ControlSets(
+        family="layer-matched",
+        sets=tuple(frozenset(candidates[i] for i in pick) for pick in picks),
+        n_possible=n_possible,
+        enumerated=n_possible <= n,
+    )
+
+
+def norm_matched(
+    target: Collection[Head],
+    norms: Float[Tensor, "layer head"],
+    *,
+    n: int,
+    seed: int,
+    tolerance: float = 2.0,
+    exclude: Collection[Head] = (),
+) -> ControlSets:
+    """Draw sets of as many heads from anywhere else in the model, alike in output norm.
+
+    The rule: a head may stand in for a target head when its norm is within a factor ``tolerance``
+    of it. Where fewer than max(3, k) heads are, k being the size of the target, that many nearest
+    in log norm may (so a set always exists when k heads are left, and three nearest heads stand in
+    for a lone outlier). A set is a control when its heads can be paired one to one with the
+    target's under this rule. Look at ``norm_ratios`` for how well they match.
+
+    Heads with less than a millionth of the largest norm are dead and count as equally so.
+
+    Args:
+        target: The heads in question.
+        norms: Mean over tokens of ‖z W_O‖ for every head, ≥ 0, in any unit.
+        n: How many sets to draw; all are returned when there are no more.
+        seed: Decides which.
+        tolerance: Largest factor between a head and its stand-in, ≥ 1.
+        exclude: Further heads that are no controls, as in ``layer_matched``.
+
+    Raises:
+        NoControlsError: fewer heads are left outside the target than are in it.
+        ControlsError: an empty target, a head outside the model, n < 1, or impossible norms.
+    """
+    if norms.ndim != 2:
+        raise ControlsError(f"norms must have shape [layer, head], got {list(norms.shape)}")
+    heads = _check_target(target, norms.shape[0], norms.shape[1], n)
+    value = norms.detach().cpu().double().numpy()
+    if not np.isfinite(value).all() or (value < 0).any():
+        raise ControlsError("norms must be finite and not negative: they are mean lengths ‖z W_O‖")
+    if not tolerance >= 1:
+        raise ControlsError(f"tolerance is a factor of at least 1 between norms, got {tolerance}")
+    largest = float(value.max())
+    log_norm = np.log(np.maximum(value, _DEAD * largest)) if largest else np.zeros_like(value)
+
+    taken = {*heads, *exclude}
+    layers, per_layer = log_norm.shape
+    rest = [
+        (float(log_norm[head]), head)
+        for head in ((i, j) for i in range(layers) for j in range(per_layer))
+        if head not in taken
+    ]
+    if len(rest) < len(heads):
+        raise NoControlsError(
+            f"the target takes {len(heads)} of the model's {log_norm.size} heads, which leaves "
+            f"{len(rest)} for a control set of {len(heads)}: take a smaller target"
+        )
+    rest.sort()
+    candidates = [head for _, head in rest]
+    logs = np.array([log for log, _ in rest])
+    wanted = sorted(float(log_norm[head]) for head in heads)
+    fewest = min(len(logs), max(_NEAREST, len(heads)))
+    windows = [_window(logs, log, math.log(tolerance), fewest) for log in wanted]
+    picks, n_possible = _draw(windows, len(candidates), n, seed)
+    centre = float(np.mean(wanted))
+    return ControlSets(
+        family="norm-matched",
+        sets=tuple(frozenset(candidates[i] for i in pick) for pick in picks),
+        n_possible=n_possible,
+        enumerated=n_possible <= n,
+        norm_ratios=tuple(math.exp(float(logs[list(pick)].mean()) - centre) for pick in picks),
+    )
+
+
+def _check_target(target: Collection[Head], n_layers: int, n_heads: int, n: int) -> list[Head]:
+    heads = sorted({(int(layer), int(head)) for layer, head in target})
+    if not heads:
+        raise ControlsError("the target is empty; name at least one (layer, head)")
+    if n < 1:
+        raise ControlsError(f"n must be at least 1 control set, got {n}")
+    for layer, head in heads:
+        if not (0 <= layer < n_layers and 0 <= head < n_heads):
+            raise ControlsError(
+                f"L{layer}H{head} is not in the model: layers are 0 to {n_layers - 1}, heads 0 to "
+                f"{n_heads - 1}"
+            )
+    return heads
+
+
+def _window(logs: np.ndarray, log: float, reach: float, fewest: int) -> range:
+    """Return the candidates within ``reach`` of ``log``, widened to the ``fewest`` nearest.
+
+    Both ends never decrease in ``log``, which is what the counting below rests on.
+    """
+    slack = 1e-9  # norms equal to the tolerance up to rounding are inside it
+    low = int(np.searchsorted(logs, log - reach - slack, side="left"))
+    high = int(np.searchsorted(logs, log + reach + slack, side="right"))
+    left = right = int(np.searchsorted(logs, log))
+    while right - left < fewest:
+        if left > 0 and (right == len(logs) or log - logs[left - 1] <= logs[right] - log):
+            left -= 1
+        else:
+            right += 1
+    return range(min(low, left), max(high, right))
+
+
+def _draw(
+    windows: Sequence[range], n_candidates: int, n: int, seed: int
+) -> tuple[list[tuple[int, ...]], int]:
+    """Draw distinct increasing tuples whose i-th entry lies in the i-th window; count them all."""
+    # ways[i][j]: completions that choose entries i, i+1, … from candidates j, j+1, …
+    ways = [[0] * (n_candidates + 1) for _ in windows] + [[1] * (n_candidates + 1)]
+    for i in reversed(range(len(windows))):
+        for j in reversed(range(n_candidates)):
+            ways[i][j] = ways[i][j + 1] + (ways[i + 1][j + 1] if j in windows[i] else 0)
+    n_possible = ways[0][0]
+    if n_possible <= n:
+        return [_decode(rank, windows, ways) for rank in range(n_possible)], n_possible
+    rng = np.random.default_rng(seed)
+    ranks: dict[int, None] = {}
+    while len(ranks) < n:
+        ranks[_below(n_possible, rng)] = None
+    return [_decode(rank, windows, ways) for rank in ranks], n_possible
+
+
+def _decode(rank: int, windows: Sequence[range], ways: list[list[int]]) -> tuple[int, ...]:
+    """Return the tuple with this number, in lexicographic order."""
+    chosen = []
+    j = 0
+    for i, window in enumerate(windows):
+        j = max(j, window.start)
+        while rank >= ways[i + 1][j + 1]:
+            rank -= ways[i + 1][j + 1]
+            j += 1
+        chosen.append(j)
+        j += 1
+    return tuple(chosen)
+
+
+def _below(limit: int, rng: np.random.Generator) -> int:
+    """Draw uniformly from 0 … limit − 1, which may be far beyond 64 bits."""
+    bits = limit.bit_length()
+    n_bytes = (bits + 7) // 8
+    while True:
+        draw = int.from_bytes(rng.bytes(n_bytes), "big") >> (8 * n_bytes - bits)
+        if draw < limit:
+            return draw
