@@ -31,40 +31,29 @@ MODEL = "zoo:code-lm"
 # %%
 import torch
 
-from interp.heads import head_scores, weigh_heads
+from interp.heads import head_scores, iid_control, weigh_heads
 from interp.models import load_model
-from interp.zoo.tasks import iid_tokens, repeated_tokens
+from interp.zoo.tasks import repeated_tokens
 
+rng = torch.Generator().manual_seed(0)
 model = load_model(MODEL)
-shape = dict(n=64, length=25, bos_id=model.bos_id)
 prompts = repeated_tokens(
-    model.ordinary_ids, **shape, generator=torch.Generator().manual_seed(0)
+    model.ordinary_ids, n=64, length=25, bos_id=model.bos_id, generator=rng
 )
 choose, judge = prompts.split(0.5, seed=0)
-score = head_scores(model, choose, ("induction",))["induction"]
+control = iid_control(choose, model.ordinary_ids, generator=rng)
+score = head_scores(model, choose, ["induction"], control=control)["induction"]
 model
 
 # %% [markdown]
 # ## The signature
 #
 # Share of attention that goes from a repeated token to what followed it before. A head that attends
-# evenly scores what is marked *null* on the colour bar.
+# evenly scores what is marked *null* on the colour bar; *control* is the same head's score where the
+# tokens do not repeat: the same positions, and nothing there to be found.
 
 # %%
 score
-
-# %% [markdown]
-# The control for the signature is the same measurement on tokens that do not repeat: the same
-# positions, and nothing there to be found.
-
-# %%
-iid = iid_tokens(
-    model.ordinary_ids,
-    **(shape | {"n": len(choose)}),
-    generator=torch.Generator().manual_seed(1),
-)
-null = head_scores(model, iid, ("induction",), targets_of=choose)["induction"]
-null.top(3)
 
 # %% [markdown]
 # ## The load
@@ -75,14 +64,7 @@ null.top(3)
 
 # %%
 evidence = weigh_heads(
-    model,
-    "induction",
-    score.values,
-    null.values,
-    selected_on=choose,
-    judged_on=judge,
-    top=3,
-    n_controls=29,
+    model, score, selected_on=choose, judged_on=judge, top=3, n_controls=29
 )
 evidence
 

@@ -37,6 +37,7 @@ from interp.evidence import (
     weigh,
 )
 from interp.heads.ablation import AblationKind, Ablations, ablate, output_norms
+from interp.heads.scores import HeadScores
 from interp.models import Examples, Model
 
 log = logging.getLogger(__name__)
@@ -239,9 +240,7 @@ def judge(
 
 def weigh_heads(
     model: Model,
-    signature_name: str,
-    scores: Float[Tensor, "layer head"],
-    null: Float[Tensor, "layer head"],
+    score: HeadScores,
     *,
     selected_on: Examples,
     judged_on: Examples,
@@ -260,9 +259,7 @@ def weigh_heads(
 
     Args:
         model: The model.
-        signature_name: What the score is called.
-        scores: Of every head, measured on ``selected_on``.
-        null: The same score where the signature cannot be.
+        score: The signature, measured on ``selected_on`` with a ``control``.
         selected_on: The examples that chose the heads; means for ablation are taken here too.
         judged_on: Other examples, on which the heads are removed.
         metric: What removal is judged by.
@@ -277,8 +274,13 @@ def weigh_heads(
         n_controls: As there.
 
     Raises:
-        ValueError: the two sets share examples.
+        ValueError: the two sets share examples, or the score has no control.
     """
+    if score.control is None:
+        raise ValueError(
+            f"the score {score.name} has no control to be compared with; measure it with "
+            "head_scores(…, control=iid_control(…))"
+        )
     shared = set(map(tuple, selected_on.tokens.tolist())) & set(
         map(tuple, judged_on.tokens.tolist())
     )
@@ -288,9 +290,9 @@ def weigh_heads(
             "use the two parts of examples.split(0.5, seed=…)"
         )
     plan = plan_ablations(
-        signature_name,
-        scores,
-        null,
+        score.name,
+        score.values,
+        score.control,
         output_norms(model, selected_on, batch_size=batch_size),
         threshold=threshold,
         top=top,
