@@ -8,15 +8,17 @@ Load: what removing those heads costs on held-out repeats, beside removing match
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from interp.evidence import EvidenceTable
     from interp.heads import Ablations, Plan
     from interp.models import Examples, Model
     from interp.runs import Run
-    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +69,31 @@ PRESETS: dict[str, dict[str, Any]] = {
     "headline": {"n": 512, "controls": 999},
 }
 
+SCORES = ("induction", "previous-token", "duplicate-token", "anti-induction", "prefix-matching")
+
 # Sets removed between two saves of a run, so that an interruption costs seconds.
 CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured, for the tables and figures.
+
+    Attributes:
+        plan: Which sets were removed.
+        tensors: Scores, i.i.d. scores and output norms, [layer, head] each.
+        ablations: What came of removing each set.
+        judged: On which examples.
+        gain: Loss on the first repeat minus loss on the second, in nats a token.
+        table: The evidence, the target's rows first.
+    """
+
+    plan: Plan
+    tensors: dict[str, Tensor]
+    ablations: Ablations
+    judged: Examples
+    gain: float
+    table: EvidenceTable
 
 
 def check(config: Config) -> None:
@@ -89,80 +114,22 @@ def check(config: Config) -> None:
 
 def run(config: Config, run: Run) -> None:
     """Measure the signature on one half of the examples and the load on the other."""
-    import torch
-
-    from interp.evidence import loss
-    from interp.heads import Ablations, ablate, head_scores, judge, output_norms, plan_ablations
     from interp.models import ModelSpec, load_model
 
     model = load_model(
         ModelSpec(config.model, revision=config.revision, device=config.device, dtype=config.dtype)
     )
     repeated, iid = _examples(model, config)
-    choose, judged = repeated.split(0.5, seed=config.seed)
-    iid_choose = iid.select(range(len(choose)))
-    iid_judged = iid.select(range(len(choose), len(iid)))
     run.record(
         model=model.fingerprint,
         data={e.name: e.hash for e in (repeated, iid)},
         seeds={"all": config.seed},
         device=config.device,
     )
-
-    names = ("induction", "previous-token", "duplicate-token", "anti-induction", "prefix-matching")
-
-    def telemetry() -> dict[str, Any]:
-        found = head_scores(model, choose, names, control=iid_choose, batch_size=config.batch_size)
-        return {
-            **{name: scores.values for name, scores in found.items()},
-            **{f"{name} (iid)": scores.control for name, scores in found.items()},
-            "output norm": output_norms(model, choose, batch_size=config.batch_size),
-        }
-
-    tensors = run.cached("telemetry", telemetry)
-    plan = plan_ablations(
-        "induction",
-        tensors["induction"],
-        tensors["induction (iid)"],
-        tensors["output norm"],
-        threshold=config.threshold,
-        top=config.top,
-        at_most=config.at_most,
-        n_controls=config.controls,
-        seed=config.seed,
-    )
-
-    def effects(start: int) -> dict[str, Any]:
-        part = ablate(
-            model,
-            judged,
-            loss,
-            plan.sets[start : start + CHUNK],
-            kind=config.ablation,
-            reference=choose,
-            batch_size=config.batch_size,
-            seed=config.seed,
-        )
-        return {"clean": part.clean, "ablated": part.ablated}
-
-    from interp.hooks.progress import progress
-
-    parts = []
-    with progress("removing heads", total=len(plan.sets)) as advance:
-        for start in range(0, len(plan.sets), CHUNK):
-            parts.append(run.cached(f"ablated/{start:05d}", lambda start=start: effects(start)))
-            advance(min(CHUNK, len(plan.sets) - start))
-    ablations = Ablations(
-        loss, plan.sets, parts[0]["clean"], torch.cat([p["ablated"] for p in parts])
-    )
-    # What copying saves: the loss on the first repeat, where nothing can be copied yet, minus the
-    # loss on the second.
-    first = ablate(
-        model, _first_repeat(judged), loss, [], kind="zero", batch_size=config.batch_size
-    )
-    gain = float(first.clean.mean() - ablations.clean.mean())
-    table = judge(plan, ablations, judged.groups, gain=gain, alpha=config.alpha, seed=config.seed)
-    _save(run, config, plan, ablations, tensors, table, gain, judged)
+    found = _measure(config, run, model, repeated, iid)
+    _save_tables(config, run, found)
+    _save_figures(config, run, found)
+    run.save_metrics(_metrics(config, found))
 
 
 def _examples(model: Model, config: Config) -> tuple[Examples, Examples]:
@@ -190,156 +157,188 @@ def _examples(model: Model, config: Config) -> tuple[Examples, Examples]:
     return repeated, iid
 
 
-def _first_repeat(repeated: Examples) -> Examples:
-    """The same examples, scored on the tokens of the first repeat instead."""
+def _measure(config: Config, run: Run, model: Model, repeated: Examples, iid: Examples) -> Found:
     import torch
 
-    assert repeated.scored is not None
-    # The first scored query holds the second repeat's first token; the query before it predicts
-    # that very token, which belongs to neither.
-    first = int(repeated.scored[0].int().argmax()) - 1
-    scored = torch.zeros_like(repeated.scored)
-    scored[:, :first] = True
-    return replace(repeated, scored=scored)
+    from interp.evidence import loss
+    from interp.heads import Ablations, ablate, head_scores, judge, output_norms, plan_ablations
+    from interp.hooks.progress import progress
+    from interp.zoo.tasks import first_repeat
+
+    choose, judged = repeated.split(0.5, seed=config.seed)
+    size: dict[str, Any] = {"batch_size": config.batch_size}
+
+    def telemetry() -> dict[str, Any]:
+        scores = head_scores(
+            model, choose, SCORES, control=iid.select(range(len(choose))), **size
+        ).values()
+        return {
+            **{score.name: score.values for score in scores},
+            **{f"{score.name} (iid)": score.control for score in scores},
+            "output norm": output_norms(model, choose, **size),
+        }
+
+    tensors = run.cached("telemetry", telemetry)
+    plan = plan_ablations(
+        "induction",
+        tensors["induction"],
+        tensors["induction (iid)"],
+        tensors["output norm"],
+        threshold=config.threshold,
+        top=config.top,
+        at_most=config.at_most,
+        n_controls=config.controls,
+        seed=config.seed,
+    )
+
+    def remove(start: int) -> dict[str, Any]:
+        part = ablate(
+            model,
+            judged,
+            loss,
+            plan.sets[start : start + CHUNK],
+            kind=config.ablation,
+            reference=choose,
+            seed=config.seed,
+            **size,
+        )
+        return {"clean": part.clean, "ablated": part.ablated}
+
+    parts = []
+    with progress("removing heads", total=len(plan.sets)) as advance:
+        for start in range(0, len(plan.sets), CHUNK):
+            parts.append(run.cached(f"ablated/{start:05d}", partial(remove, start)))
+            advance(min(CHUNK, len(plan.sets) - start))
+    ablated = torch.cat([part["ablated"] for part in parts])
+    ablations = Ablations(loss, plan.sets, parts[0]["clean"], ablated)
+    # What copying saves: nothing can be copied in the first repeat.
+    first = ablate(model, first_repeat(judged), loss, [], kind="zero", **size).clean
+    gain = float(first.mean() - ablations.clean.mean())
+    table = judge(plan, ablations, judged.groups, gain=gain, alpha=config.alpha, seed=config.seed)
+    return Found(plan, tensors, ablations, judged, gain, table)
 
 
-def _save(
-    run: Run,
-    config: Config,
-    plan: Plan,
-    ablations: Ablations,
-    tensors: dict[str, Tensor],
-    table: EvidenceTable,
-    gain: float,
-    judged: Examples,
-) -> None:
-    """Write the tables, tensors, figures and headline numbers of the study."""
+def _save_tables(config: Config, run: Run, found: Found) -> None:
     import pandas as pd
 
-    from interp.evidence import bootstrap_interval, head_name
-    from interp.plots import Point, head_map, signature_and_effect
-
-    run.save_table("evidence", table.frame())
-    run.save_tensors({**tensors, "clean": ablations.clean, "ablated": ablations.ablated})
-
-    score, null = tensors["induction"], tensors["induction (iid)"]
-    where = {heads: i for i, heads in enumerate(ablations.sets)}
-    records, points = [], []
-    for layer, head in [(i, j) for i in range(score.shape[0]) for j in range(score.shape[1])]:
-        values = ablations.effects[where[frozenset([(layer, head)])]].numpy()
-        low, high = bootstrap_interval(values, judged.groups, n_resamples=999, seed=config.seed)
-        name = head_name((layer, head))
-        records.append(
-            {"head": name, "layer": layer, "index": head}
-            | {key: float(value[layer, head]) for key, value in tensors.items()}
-            | {"effect": float(values.mean()), "effect_low": low, "effect_high": high}
-        )
-        points.append(
-            Point(
-                name,
-                float(score[layer, head]),
-                float(values.mean()),
-                low,
-                high,
-                highlighted=(layer, head) in plan.target,
-            )
-        )
+    run.save_table("evidence", found.table.frame())
+    run.save_tensors(
+        {**found.tensors, "clean": found.ablations.clean, "ablated": found.ablations.ablated}
+    )
+    records = []
+    for point, (layer, head) in _points(config, found):
+        scores = {name: float(values[layer, head]) for name, values in found.tensors.items()}
+        effect = {"effect": point.effect, "effect_low": point.low, "effect_high": point.high}
+        records.append({"head": point.name, "layer": layer, "index": head} | scores | effect)
     run.save_table("heads", pd.DataFrame(records))
 
+
+def _points(config: Config, found: Found) -> list[Any]:
+    """Each head alone, as a point to draw, with its place in the model."""
+    from interp.evidence import bootstrap_interval, head_name
+    from interp.plots import Point
+
+    score = found.tensors["induction"]
+    where = {heads: i for i, heads in enumerate(found.ablations.sets)}
+    made = []
+    for place in [(i, j) for i in range(score.shape[0]) for j in range(score.shape[1])]:
+        harm = found.ablations.effects[where[frozenset([place])]].numpy()
+        low, high = bootstrap_interval(harm, found.judged.groups, n_resamples=999, seed=config.seed)
+        made.append(
+            (
+                Point(
+                    head_name(place),
+                    float(score[place]),
+                    float(harm.mean()),
+                    low,
+                    high,
+                    highlighted=place in found.plan.target,
+                ),
+                place,
+            )
+        )
+    return made
+
+
+def _save_figures(config: Config, run: Run, found: Found) -> None:
+    from interp.plots import Point, head_map, signature_and_effect
+
+    row = found.table[0]
     run.save_figure(
         "head_scores",
         head_map(
-            score,
+            found.tensors["induction"],
             label="induction score (share of attention)",
             title=f"{config.model}: who looks like an induction head",
-            null=float(null.mean()),
-            marked=sorted(plan.target) if plan.present else (),
+            null=float(found.tensors["induction (iid)"].mean()),
+            marked=sorted(found.plan.target) if found.plan.present else (),
         ),
     )
-    first = table[0]
     run.save_figure(
         "signature_and_effect",
         signature_and_effect(
-            points,
+            [point for point, _ in _points(config, found)],
             signature_label="induction score on the selection split (share of attention)",
             effect_label="loss added by removal (nats a token)",
-            controls=first.controls,
-            controls_label=f"{len(first.controls)} {first.control_family} sets\nbeside {first.subject}",
-            together=Point(first.subject, first.signature, first.effect, *first.interval),
+            controls=row.controls,
+            controls_label=f"{len(row.controls)} {row.control_family} sets instead",
+            together=Point(row.subject, row.signature, row.effect, *row.interval),
             title=f"{config.model}: and who is depended on",
         ),
     )
-    strongest = max(range(score.numel()), key=lambda i: float((score - null).flatten()[i]))
-    top = (strongest // score.shape[1], strongest % score.shape[1])
-    n_present = int(((score - null) >= plan.threshold).sum())
-    run.save_metrics(
-        {
-            "top_head": head_name(top),
-            "top_score": float(score[top]),
-            "top_score_iid": float(null[top]),
-            "n_heads_with_signature": n_present,
-            "n_heads": score.numel(),
-            "target": first.subject,
-            "loss_clean": first.clean,
-            "in_context_gain": gain,
-            "effect": first.effect,
-            "share_of_gain": first.share,
-            "p_value": first.p_value,
-            "p_smallest": first.p_smallest,
-            "verdict": first.verdict,
-            "untested": list(plan.untested),
-            "headline": _headline(plan, table),
-            "conclusion": _conclusion(config, plan, table, top, score, null, n_present, gain),
-        }
-    )
 
 
-def _headline(plan: Plan, table: EvidenceTable) -> str:
-    first = table[0]
-    seen = "" if plan.present else "no induction signature; "
-    return f"{seen}{first.subject} {first.verdict} (p {first.p_value:.3g})"
-
-
-def _conclusion(
-    config: Config,
-    plan: Plan,
-    table: EvidenceTable,
-    top: tuple[int, int],
-    score: Tensor,
-    null: Tensor,
-    n_present: int,
-    gain: float,
-) -> str:
-    """Say in plain words what was seen and what was depended on."""
+def _metrics(config: Config, found: Found) -> dict[str, Any]:
+    """Headline numbers, and what they mean in plain words."""
     from interp.evidence import head_name
 
+    score, null = found.tensors["induction"], found.tensors["induction (iid)"]
+    top = divmod(int((score - null).argmax()), score.shape[1])
     strongest = f"{head_name(top)} at {float(score[top]):.2f} (i.i.d. {float(null[top]):.2f})"
-    if plan.present:
+    n_present = int(((score - null) >= found.plan.threshold).sum())
+    row = found.table[0]
+    if found.plan.present:
         heads = "head carries" if n_present == 1 else "heads carry"
         said = f"Signature: {n_present} {heads} it, the strongest {strongest}."
     else:
         said = (
-            f"Signature: none. The strongest head is {strongest}, less than {plan.threshold:g} "
-            "above its own i.i.d. score, so no head is called an induction head; it is tested "
-            "all the same."
+            f"Signature: none. The strongest head is {strongest}, less than "
+            f"{found.plan.threshold:g} above its own i.i.d. score, so no head is called an "
+            "induction head; it is tested all the same."
         )
-    target = [row for row in table if row.subject == table[0].subject]
-    first = target[0]
     share = (
         ""
-        if first.share is None
-        else f", {first.share:.0%} of the {gain:.2f} by which the second repeat is easier than the first"
+        if row.share is None
+        else f", {row.share:.0%} of the {found.gain:.3g} by which the second repeat is easier "
+        "than the first"
     )
     said += (
-        f" Load: removing {first.subject} ({config.ablation} ablation) adds {first.effect:.3g} "
-        f"nats a token to the loss on repeats ({first.interval[0]:.3g} to {first.interval[1]:.3g})"
-        f"{share}."
+        f" Load: removing {row.subject} ({config.ablation} ablation) adds {row.effect:.3g} nats a "
+        f"token to the loss on repeats ({row.interval[0]:.3g} to {row.interval[1]:.3g}){share}."
     )
-    for row in target:
-        said += (
-            f" Beside {len(row.controls)} {row.control_family} sets: p {row.p_value:.3g} "
-            f"(smallest attainable {row.p_smallest:.2g}), {row.verdict}."
-        )
-    for reason in plan.untested:
-        said += f" Not tested: {reason}."
-    return said
+    for same in found.table:
+        if same.subject == row.subject:
+            said += (
+                f" Beside {len(same.controls)} {same.control_family} sets: p {same.p_value:.2g} "
+                f"(smallest attainable {same.p_smallest:.2g}), {same.verdict}."
+            )
+    said += "".join(f" Not tested: {reason}." for reason in found.plan.untested)
+    absent = "" if found.plan.present else "no induction signature; "
+    return {
+        "top_head": head_name(top),
+        "top_score": float(score[top]),
+        "top_score_iid": float(null[top]),
+        "n_heads_with_signature": n_present,
+        "n_heads": score.numel(),
+        "target": row.subject,
+        "loss_clean": row.clean,
+        "in_context_gain": found.gain,
+        "effect": row.effect,
+        "share_of_gain": row.share,
+        "p_value": row.p_value,
+        "p_smallest": row.p_smallest,
+        "verdict": row.verdict,
+        "untested": list(found.plan.untested),
+        "headline": f"{absent}{row.subject} {row.verdict} (p {row.p_value:.2g})",
+        "conclusion": said,
+    }

@@ -1,4 +1,4 @@
-"""One look for every figure: Okabe and Ito's colour-blind-safe palette, labelled axes, no clutter."""
+"""One look for every figure: Okabe and Ito's colour-blind-safe palette and little else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
 
-RC: dict[str, Any] = {
+RC: Any = {
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "savefig.bbox": "tight",

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -140,6 +141,24 @@ def iid_tokens(
     tokens = _draw(ids, n, width, without, generator)
     name = f"iid-tokens-{length}x{repeats}-{'distinct' if without else 'replaced'}"
     return _examples(tokens, bos_id, length, name=name, seed=generator.initial_seed())
+
+
+def first_repeat(repeated: Examples) -> Examples:
+    """The same examples, scored inside the first repeat instead, where nothing can be copied.
+
+    The loss here minus the loss on the later repeats is what a model gains from the context.
+
+    Args:
+        repeated: What :func:`repeated_tokens` made; every row scored at the same positions.
+    """
+    if repeated.scored is None or not bool((repeated.scored == repeated.scored[:1]).all()):
+        raise TaskError("expected examples of repeated_tokens, all scored at the same positions")
+    # The first scored query holds the second repeat's first token, and the query before it
+    # predicts that token, which belongs to neither.
+    first = int(repeated.scored[0].int().argmax()) - 1
+    scored = torch.zeros_like(repeated.scored)
+    scored[:, :first] = True
+    return replace(repeated, scored=scored, name=f"{repeated.name}, first repeat")
 
 
 @register_task("reversed-tokens")

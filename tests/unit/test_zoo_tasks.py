@@ -19,6 +19,7 @@ from interp.zoo.recipes import RECIPES, RecipeError, get_recipe
 from interp.zoo.tasks import (
     TASKS,
     TaskError,
+    first_repeat,
     get_task,
     iid_tokens,
     register_task,
@@ -314,3 +315,18 @@ def test_listing_models_imports_nothing_heavy() -> None:
     )
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+@pytest.mark.parametrize("bos_id", [None, 0])
+def test_first_repeat_scores_the_tokens_of_the_first_repeat(bos_id: int | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    made = repeated_tokens(range(1, 30), n=3, length=5, bos_id=bos_id, generator=generator)
+    first = first_repeat(made)
+    assert first.scored is not None and made.scored is not None
+    predicted = [first.tokens[i, 1:][first.scored[i, :-1]].tolist() for i in range(3)]
+    r = made.tokens[:, 1:6] if bos_id == 0 else made.tokens[:, :5]
+    # Without BOS nothing predicts the very first token.
+    assert predicted == (r if bos_id == 0 else r[:, 1:]).tolist()
+    assert not bool((first.scored & made.scored).any())
+    with pytest.raises(TaskError, match="repeated_tokens"):
+        first_repeat(dataclasses.replace(made, scored=None))
