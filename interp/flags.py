@@ -84,6 +84,18 @@ def parse_fields(
     """
     import tyro
 
+    names = [*_flag_names(config_class), *(option.name for option in options), "help"]
+    # Before tyro sees them: it reports a misspelt required flag as missing, not as misspelt.
+    flags = [token for token in args if token.startswith("--")]
+    plain = [flag.partition("=")[0].removeprefix("--").replace("_", "-") for flag in flags]
+    known = {name.replace("_", "-") for name in names}
+    strange = [
+        flag
+        for flag, name in zip(flags, plain, strict=True)
+        if name and name not in known and name.removeprefix("no-") not in known
+    ]
+    if strange:
+        raise UsageError(_unknown(strange, names, prog))
     # Not built by calling the class: what it refuses must be judged on the final values only.
     start: Any = object.__new__(config_class)
     for name, value in values.items():
@@ -107,7 +119,6 @@ def parse_fields(
         raise UsageError(_unboxed(errors.getvalue())) from None
     sys.stderr.write(errors.getvalue())
     if unknown:
-        names = [*_flag_names(config_class), *(option.name for option in options)]
         raise UsageError(_unknown(unknown, names, prog))
     return parsed.fields
 

@@ -102,7 +102,9 @@ def ablate(
     wanted = tuple(frozenset((int(layer), int(head)) for layer, head in s) for s in sets)
     _check(model, wanted, kind, reference)
     layers = sorted({layer for heads in wanted for layer, _ in heads})
-    replacements = _replacements(model, examples, layers, kind, reference, batch_size)
+    replacements = _replacements(
+        model, examples, layers, kind=kind, reference=reference, batch_size=batch_size
+    )
 
     def interventions(heads: frozenset[Head]) -> list[Intervention]:
         if kind != "resample":
@@ -185,6 +187,7 @@ def _replacements(
     model: Model,
     examples: Examples,
     layers: Sequence[int],
+    *,
     kind: str,
     reference: Examples | None,
     batch_size: int,
