@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/interp run induction --model zoo:code-lm
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

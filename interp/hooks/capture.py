@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,19 +12,17 @@ from torch import Tensor
 from interp.hooks.progress import progress
 from interp.hooks.session import session
 from interp.hooks.sites import Site, SiteError
+from interp.hooks.store import Store
 from interp.models import Examples, Model
 from interp.models.memory import in_batches
 
-log = logging.getLogger(__name__)
-
-MEMORY_MAP_BYTES = 2 * 2**30
 Positions = None | int | str | Sequence[int] | Int[Tensor, "..."]
 
 
 def capture(
     model: Model,
     examples: Examples,
-    sites: Sequence[Site | str],
+    sites: Sequence[Site | str] | Site | str,
     *,
     positions: Positions = None,
     batch_size: int = 32,
@@ -46,9 +38,10 @@ def capture(
         examples: What to run. May be padded, on either side.
         sites: Where; a head index keeps that head only.
         positions: Which positions to keep, counted over each example's *real* tokens: None for
-            all (padding left as zeros after them), ``"last"``, an int or several (negative from
-            the end), or a tensor ``[example]`` or ``[example, k]`` of such indices. A single
-            position drops the position axis. Attention patterns and scores keep all.
+            all (zeros after them, where an example is shorter than the longest), ``"last"``,
+            an int or several (negative from the end), or a tensor ``[example]`` or
+            ``[example, k]`` of such indices. A single position drops the position axis.
+            Attention patterns and scores keep all.
         batch_size: Rows at a time; halved on out-of-memory.
         path: A folder for memory-mapped files. Needed past 2 GiB in all; a capture that was
             interrupted goes on from it where it stopped.
@@ -59,59 +52,60 @@ def capture(
     Raises:
         SiteError: an unknown site, or a position outside an example.
     """
-    wanted = list(dict.fromkeys(Site.parse(s) for s in sites))
+    wanted = Site.parse_all(sites)
     if not wanted:
         raise SiteError("no sites to capture; give at least one, such as L0.resid_post")
     for site in wanted:
+        site.point(model)
         if site.position is not None:
             raise SiteError(f"{site}: say which positions by positions=, not in the site")
         if "query" in site.axes and positions is not None:
             raise SiteError(f"{site} is kept for all positions; leave positions=None")
-    assert examples.mask is not None
-    lengths = examples.lengths
-    picks = _picks(positions, lengths)
-    single = isinstance(positions, int | str) or (
-        isinstance(positions, Tensor) and positions.ndim == 1
-    )
+    lengths = examples.lengths.cpu()
+    picks, single = _picks(positions, lengths)
     order = torch.argsort(lengths, stable=True)
-    store = _Store(model, examples, wanted, positions, path)
-    width = int(lengths.max())
+    chosen_positions = None if picks is None else [single, picks.tolist()]
+    store = Store(
+        wanted,
+        n=len(order),
+        width=int(lengths.max()) if picks is None else None,
+        path=path,
+        told=[model.fingerprint, examples.hash, [str(s) for s in wanted], chosen_positions],
+    )
+    start = store.done
 
-    with progress("capturing", total=len(order), initial=store.done) as advance:
+    with progress("capturing", total=len(order), initial=start) as advance:
 
         def work(rows: slice) -> None:
             chosen = order[rows.start + start : rows.stop + start]
             tokens, mask = _pack(examples, chosen)
             with session(model, capture=wanted) as s:
                 s.run_until_captured(tokens, mask)
+            parts: dict[Site, Tensor] = {}
             for site in wanted:
                 values = s[site].cpu()
-                if "query" in site.axes:
-                    part = values
-                elif picks is None:
-                    part = values.masked_fill(~_broadcast(mask, values), 0.0)
-                else:
-                    at = picks[chosen]
-                    part = torch.stack([values[i, at[i]] for i in range(len(chosen))])
-                    part = part[:, 0] if single else part
-                store.write(site, chosen, part, width)
-            store.finish(len(chosen))
+                if picks is None:
+                    parts[site] = _without_padding(values, mask, site)
+                    continue
+                at = picks[chosen]
+                part = torch.stack([values[i, at[i]] for i in range(len(chosen))])
+                parts[site] = part[:, 0] if single else part
+            store.write(chosen, parts)
             advance(len(chosen))
 
-        start = store.done
         in_batches(len(order) - start, batch_size, work)
-    return store.result()
+    return {site: store.tensors[site] for site in wanted}
 
 
 @torch.no_grad()
 def reference_mean(
     model: Model,
     examples: Examples,
-    sites: Sequence[Site | str],
+    sites: Sequence[Site | str] | Site | str,
     *,
     by_position: bool = False,
     batch_size: int = 32,
-) -> dict[Site, Float[Tensor, "..."]]:
+) -> dict[Site, Float[Tensor, " *axes"]]:
     """Mean activation at each site over the real tokens of a reference set, streamed.
 
     Args:
@@ -123,71 +117,101 @@ def reference_mean(
         batch_size: Rows at a time; halved on out-of-memory.
 
     Returns:
-        For each site, its own axes without batch (and without position unless ``by_position``),
-        accumulated in float64 and returned in float32.
+        For each site, its own axes without batch (and without position unless ``by_position``,
+        which then goes as far as the longest example), accumulated in float64 and returned in
+        float32.
     """
-    wanted = list(dict.fromkeys(Site.parse(s) for s in sites))
+    wanted = Site.parse_all(sites)
+    if not wanted:
+        raise SiteError("no sites to average; give at least one, such as L0.z")
     for site in wanted:
-        if "pos" not in site.axes:
+        if "pos" not in site.axes or site.position is not None:
             raise SiteError(f"{site} has no mean over positions")
     assert examples.mask is not None
     if by_position and not bool(examples.mask[:, 0].all()):
         raise SiteError("a mean by position needs examples without padding on the left")
+    # Positions that no example reaches have no mean: the result ends where the longest does.
+    width = int(examples.lengths.max()) if by_position else examples.tokens.shape[1]
     sums: dict[Site, Tensor] = {}
-    counts = examples.mask.sum(0).to(torch.float64) if by_position else examples.mask.sum()
 
     def work(rows: slice) -> None:
         batch = examples.select(range(rows.start, rows.stop))
         assert batch.mask is not None
+        tokens, mask = batch.tokens[:, :width], batch.mask[:, :width].cpu()
         with session(model, capture=wanted) as s:
-            s.run_until_captured(batch.tokens, batch.mask)
+            s.run_until_captured(tokens, mask)
+        totals: dict[Site, Tensor] = {}
         for site in wanted:
-            values = s[site].cpu().to(torch.float64)
-            values = values.masked_fill(~_broadcast(batch.mask, values), 0.0)
-            total = values.sum(0) if by_position else values.sum((0, 1))
+            values = _without_padding(s[site].cpu(), mask, site).to(torch.float64)
+            totals[site] = values.sum(0) if by_position else values.sum((0, 1))
+        # Only when all are there: after an out-of-memory these rows are run again.
+        for site, total in totals.items():
             sums[site] = sums[site] + total if site in sums else total
 
     in_batches(len(examples), batch_size, work)
-    means = {}
+    real = examples.mask[:, :width].cpu()
+    counts = (real.sum(0) if by_position else real.sum()).to(torch.float64)
+    means: dict[Site, Tensor] = {}
     for site, total in sums.items():
-        n = counts.clamp(min=1)
-        shaped = n.reshape(-1, *[1] * (total.ndim - 1)) if by_position else n
-        means[site] = (total / shaped).to(torch.float32)
+        n = counts.reshape(-1, *[1] * (total.ndim - 1)) if by_position else counts
+        means[site] = (total / n).to(torch.float32)
     return means
 
 
-def _broadcast(mask: Tensor, values: Tensor) -> Tensor:
-    return mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
+def _without_padding(values: Tensor, mask: Tensor, site: Site) -> Tensor:
+    """Zero what stands at padding, along every axis that counts positions."""
+    for name in ("pos", "query", "key"):
+        axes = site.axes
+        if name not in axes:
+            continue
+        # From the end: a head's own part lacks the head axis, which stands before these two.
+        axis = axes.index(name) if name == "pos" else axes.index(name) - len(axes)
+        shape = [1] * values.ndim
+        shape[0], shape[axis] = mask.shape
+        values = values.masked_fill(~mask.reshape(shape), 0.0)
+    return values
 
 
 def _pack(examples: Examples, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows as right-padded ids, no wider than the longest of them."""
+    """Rows as right-padded ids, no wider than the longest of them. On the CPU."""
     assert examples.mask is not None
-    lengths = examples.lengths[chosen]
+    real = examples.mask.cpu()[chosen]
+    lengths = real.sum(dim=1)
     width = int(lengths.max())
     tokens = torch.zeros((len(chosen), width), dtype=torch.int64)
     mask = torch.arange(width)[None, :] < lengths[:, None]
-    tokens[mask] = examples.tokens[chosen][examples.mask[chosen]]
+    tokens[mask] = examples.tokens.cpu()[chosen][real]
     return tokens, mask
 
 
-def _picks(positions: Positions, lengths: Tensor) -> Int[Tensor, "example k"] | None:
-    """Positions to keep, as non-negative indices into each example's real tokens."""
+def _picks(
+    positions: Positions, lengths: Int[Tensor, " example"]
+) -> tuple[Int[Tensor, "example k"] | None, bool]:
+    """Positions to keep, as non-negative indices among each example's real tokens.
+
+    Returns:
+        The indices, or None for all; and whether there is one an example, without an axis.
+    """
     if positions is None:
-        return None
+        return None, False
     if isinstance(positions, str):
         if positions != "last":
             raise SiteError(f"unknown positions {positions!r}; expected 'last', ints or a tensor")
         positions = -1
-    given = torch.as_tensor(positions, dtype=torch.int64)
-    if isinstance(positions, Tensor):
-        given = given[:, None] if given.ndim == 1 else given
+    given = torch.as_tensor(positions).cpu()
+    if given.numel() == 0 or given.is_floating_point() or given.dtype == torch.bool:
+        raise SiteError(f"positions must be whole numbers and at least one, got {positions!r}")
+    given = given.to(torch.int64)
+    if isinstance(positions, Tensor) and given.ndim > 0:
+        single = given.ndim == 1
+        given = given[:, None] if single else given
         if given.ndim != 2 or len(given) != len(lengths):
             raise SiteError(
                 f"positions as a tensor must have one row an example ({len(lengths)}), "
                 f"got shape {list(positions.shape)}"
             )
     else:
+        single = given.ndim == 0
         given = given.reshape(1, -1).expand(len(lengths), -1)
     at = torch.where(given < 0, given + lengths[:, None], given)
     outside = (at < 0) | (at >= lengths[:, None])
@@ -197,103 +221,4 @@ def _picks(positions: Positions, lengths: Tensor) -> Int[Tensor, "example k"] | 
             f"position {int(given[row, column])} is outside example {row}, "
             f"which has {int(lengths[row])} tokens"
         )
-    return at
-
-
-class _Store:
-    """Where results go: tensors in memory, or memory-mapped files that a restart goes on with."""
-
-    def __init__(
-        self,
-        model: Model,
-        examples: Examples,
-        sites: Sequence[Site],
-        positions: Positions,
-        path: Path | str | None,
-    ) -> None:
-        self.n = len(examples)
-        self.sites = sites
-        self.tensors: dict[Site, Tensor] = {}
-        self.folder = None if path is None else Path(path)
-        self.done = 0
-        where = positions.tolist() if isinstance(positions, Tensor) else positions
-        told = json.dumps([model.fingerprint, examples.hash, [str(s) for s in sites], where])
-        self.key = hashlib.sha256(told.encode()).hexdigest()
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._reopen()
-
-    def _state(self) -> Path:
-        assert self.folder is not None
-        return self.folder / "capture.json"
-
-    def _file(self, site: Site) -> Path:
-        assert self.folder is not None
-        return self.folder / f"{site}.npy"
-
-    def _reopen(self) -> None:
-        if not self._state().is_file():
-            return
-        state = json.loads(self._state().read_text(encoding="utf-8"))
-        if state["key"] != self.key:
-            raise SiteError(
-                f"{self.folder} holds another capture (model, examples, sites or positions "
-                "differ); choose another folder or delete it"
-            )
-        if all(self._file(site).is_file() for site in self.sites):
-            self.done = int(state["done"])
-            for site in self.sites:
-                mapped = np.load(self._file(site), mmap_mode="r+")
-                self.tensors[site] = torch.from_numpy(mapped)
-            log.info("capture goes on after %d of %d examples", self.done, self.n)
-
-    def write(self, site: Site, rows: Tensor, part: Tensor, width: int) -> None:
-        if site not in self.tensors:
-            self.tensors[site] = self._allocate(site, part, width)
-        target = self.tensors[site]
-        if target.shape[1:] == part.shape[1:]:
-            target[rows] = part.to(target.dtype)
-        else:  # shorter than the longest example: the rest stays zero
-            window = tuple(slice(0, size) for size in part.shape[1:])
-            target[(rows, *window)] = part.to(target.dtype)
-
-    def _allocate(self, site: Site, part: Tensor, width: int) -> Tensor:
-        shape = [self.n, *part.shape[1:]]
-        axes = [a for a in site.axes if not (site.head is not None and a in ("head", "kv_head"))]
-        if len(axes) == len(shape):  # positions were kept: as wide as the longest example
-            shape = [width if a in ("pos", "query", "key") else s
-                     for a, s in zip(axes, shape, strict=True)]
-            shape[0] = self.n
-        size = part.element_size() * int(np.prod(shape))
-        if self.folder is None:
-            if size * len(self.sites) > MEMORY_MAP_BYTES:
-                raise SiteError(
-                    f"capturing {len(self.sites)} sites takes about "
-                    f"{size * len(self.sites) / 2**30:.1f} GiB; pass path=FOLDER to keep it on "
-                    "disk, or fewer positions"
-                )
-            return torch.zeros(shape, dtype=part.dtype)
-        # numpy has no bfloat16: on disk, halves of both kinds are kept as float32.
-        dtype = np.float64 if part.dtype == torch.float64 else np.float32
-        made = np.lib.format.open_memmap(
-            self._file(site), mode="w+", dtype=dtype, shape=tuple(shape)
-        )
-        return torch.from_numpy(made)
-
-    def finish(self, n_rows: int) -> None:
-        """Record a finished batch: data first, then the count, so a kill loses one batch."""
-        self.done += n_rows
-        if self.folder is None:
-            return
-        for tensor in self.tensors.values():
-            base: Any = tensor.numpy().base
-            while base is not None and not hasattr(base, "flush"):
-                base = getattr(base, "base", None)
-            if base is not None:
-                base.flush()
-        temporary = self._state().with_suffix(".tmp")
-        temporary.write_text(json.dumps({"key": self.key, "done": self.done}), encoding="utf-8")
-        os.replace(temporary, self._state())
-
-    def result(self) -> dict[Site, Tensor]:
-        return {site: self.tensors[site] for site in self.sites}
+    return at, single

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.hooks.sites import KINDS, Site, SiteError
@@ -31,7 +31,7 @@ class Intervention:
 
     site: Site
     kind: InterventionKind
-    value: Float[Tensor, "..."] | None = None
+    value: Float[Tensor, " *axes"] | None = None
     scale: float = 1.0
     source: Int[Tensor, " example"] | None = None
 
@@ -48,61 +48,130 @@ class Intervention:
             rows: Which examples of the data set these are, for ``resample``.
 
         Raises:
-            SiteError: the value's shape does not fit the activation.
+            SiteError: the value's shape does not fit the activation, or a row is too short.
         """
         kind = KINDS[self.site.kind]
         index: list[slice | int] = [slice(None)] * activation.ndim
         if self.site.head is not None:
             assert kind.head_axis is not None
             index[kind.head_axis] = self.site.head
+        axis = kind.axes.index(self._pos_axis)
+        length = activation.shape[axis]
         if self.site.position is not None:
-            # A pattern's position is its query.
-            axis = kind.axes.index("query" if "query" in kind.axes else "pos")
-            index[axis] = self.site.position
+            index[axis] = self.site.position_in(length)
         part = activation[tuple(index)]
         try:
-            changed = self._change(part, rows).to(part.dtype).expand_as(part)
+            changed = self._change(part, rows, length).to(part.dtype).expand_as(part)
         except RuntimeError as error:
-            shape = None if self.value is None else list(self.value.shape)
-            raise SiteError(
-                f"{self}: a value of shape {shape} does not fit the activation there, "
-                f"{list(part.shape)} ({', '.join(kind.axes)})"
-            ) from error
+            raise self._misfit(part) from error
         result = activation.clone()
         result[tuple(index)] = changed
         return result
 
-    def _change(self, part: Tensor, rows: slice | None) -> Tensor:
+    def require_fit(self, mask: Bool[Tensor, "batch pos"]) -> None:
+        """Refuse padded rows where a position would mean different things in different rows.
+
+        Raises:
+            SiteError: the site's position is padding in some row; or this is a mean by position
+                and rows do not all begin at the first column; or it resamples every position.
+        """
+        if self.site.position is not None:
+            column = mask[:, self.site.position_in(mask.shape[1])]
+            if not bool(column.all()):
+                row = int((~column).nonzero()[0])
+                raise SiteError(
+                    f"{self}: position {self.site.position} is padding in row {row}; run rows of "
+                    "one length at a time"
+                )
+        elif self.kind == "resample":
+            raise SiteError(f"{self}: resampling every position needs rows without padding")
+        if self._by_position and not bool(mask[:, 0].all()):
+            raise SiteError(f"{self}: a mean by position needs rows without padding on the left")
+
+    @property
+    def _pos_axis(self) -> str:
+        """A pattern's position is its query."""
+        return "query" if "query" in self.site.axes else "pos"
+
+    @property
+    def _own_axes(self) -> list[str]:
+        """Axes of the activation that this touches, one head's where it names a head."""
+        gone = ("head", "kv_head") if self.site.head is not None else ()
+        return [axis for axis in self.site.axes if axis not in gone]
+
+    @property
+    def _by_position(self) -> bool:
+        """Whether this is a mean with its own entry for each position.
+
+        A value that is set has one for each column of the batch it was made for, padding and all.
+        """
+        if self.kind != "mean" or self.value is None or "pos" not in self.site.axes:
+            return False
+        return self.value.ndim == len(self._own_axes) - 1
+
+    def _change(self, part: Tensor, rows: slice | None, length: int) -> Tensor:
         if self.kind == "zero":
             return torch.zeros_like(part)
         assert self.value is not None
         value = self.value.to(part.device)
-        if self.kind in ("mean", "set"):
-            return self._positions(value, part)
+        if self.kind == "mean":
+            return self._at_positions(value, part, length, batch=False)
+        if self.kind == "set":
+            return value
+        # Halves lose what is added or removed to rounding: at least float32 in between.
+        exact = torch.promote_types(part.dtype, torch.float32)
         if self.kind == "add":
-            return part + self.scale * value.to(part.dtype)
+            return part.to(exact) + self.scale * value.to(exact)
         if self.kind == "project":
-            basis = value.to(part.dtype)
-            return part - (part @ basis) @ basis.T
+            basis, wide = value.to(exact), part.to(exact)
+            return wide - (wide @ basis) @ basis.T
         assert self.source is not None
-        if rows is None and len(self.source) != part.shape[0]:
+        chosen = self.source if rows is None else self.source[rows]
+        if len(chosen) != part.shape[0]:
             raise SiteError(
-                f"{self}: {part.shape[0]} rows ran, the source was drawn for {len(self.source)}; "
+                f"{self}: {part.shape[0]} rows ran, the source was drawn for {len(chosen)}; "
                 "run the same examples, or say which rows these are"
             )
-        chosen = self.source if rows is None else self.source[rows]
-        return self._positions(value[chosen.to(value.device)], part)
+        return self._at_positions(value[chosen.to(value.device)], part, length, batch=True)
 
-    def _positions(self, value: Tensor, part: Tensor) -> Tensor:
-        """Cut a value that has positions to the part's, where the batch is shorter."""
-        gone = ("head", "kv_head") if self.site.head is not None else ()
-        axes = [a for a in self.site.axes if a not in gone]
-        if self.site.position is not None or "pos" not in axes or value.ndim < 2:
-            return value
-        axis = axes.index("pos") - len(axes)
-        if -axis > value.ndim or value.shape[axis] <= part.shape[axis]:
-            return value
-        return value.narrow(axis, 0, part.shape[axis])
+    def _at_positions(self, value: Tensor, part: Tensor, length: int, *, batch: bool) -> Tensor:
+        """Bring a mean or another example's activation to the part's positions.
+
+        Shapes are matched exactly, never broadcast by chance: a value for each position must not
+        pass for one for each example.
+        """
+        axes = self._own_axes if batch else self._own_axes[1:]
+        if value.ndim == len(axes) and self._pos_axis in axes:
+            axis = axes.index(self._pos_axis)
+            if value.shape[axis] < length:
+                raise SiteError(
+                    f"{self}: the value has {value.shape[axis]} positions, the rows {length}"
+                )
+            if self.site.position is not None:
+                value = value.select(axis, self.site.position_in(length))
+            elif "key" not in axes:  # made on longer rows than these
+                value = value.narrow(axis, 0, length)
+        elif not batch and self.site.position is None and "pos" in axes:
+            value = value.unsqueeze(0)  # one mean for every position
+        wanted = part.shape if batch else part.shape[1:]
+        same = value.ndim == len(wanted) and all(
+            have in (want, 1) if axis == "pos" else have == want
+            for have, want, axis in zip(value.shape, wanted, self._part_axes(batch), strict=False)
+        )
+        if not same:
+            raise self._misfit(part)
+        return value
+
+    def _part_axes(self, batch: bool) -> list[str]:
+        axes = self._own_axes if batch else self._own_axes[1:]
+        return [a for a in axes if self.site.position is None or a != self._pos_axis]
+
+    def _misfit(self, part: Tensor) -> SiteError:
+        shape = None if self.value is None else list(self.value.shape)
+        return SiteError(
+            f"{self}: a value of shape {shape} does not fit the activation there, "
+            f"{list(part.shape)} ({', '.join(self._part_axes(batch=True))})"
+        )
 
 
 def zero(site: Site | str) -> Intervention:
@@ -110,13 +179,14 @@ def zero(site: Site | str) -> Intervention:
     return Intervention(Site.parse(site), "zero")
 
 
-def mean(site: Site | str, reference: Float[Tensor, "..."]) -> Intervention:
+def mean(site: Site | str, reference: Float[Tensor, " *axes"]) -> Intervention:
     """Replace by a mean taken over a reference set (see ``hooks.reference_mean``).
 
     Args:
         site: Where.
-        reference: The mean, of the site's own shape without its batch axis (and without its
-            position axis unless the mean is by position).
+        reference: The mean, of exactly the site's own shape without its batch axis (and without
+            its position axis unless the mean is by position; it may then cover more positions
+            than the rows have). A site with one position takes its own entry.
     """
     return Intervention(Site.parse(site), "mean", reference)
 
@@ -128,7 +198,8 @@ def resample(
 
     Args:
         site: Where.
-        activations: What the site holds on every example of the set to be run, in its order.
+        activations: What the site holds on every example of the set to be run, in its order;
+            with all positions, or for a site with one position, that position alone.
         seed: Draws the derangement: no example receives its own activation.
 
     Raises:
@@ -139,30 +210,44 @@ def resample(
     )
 
 
-def set_to(site: Site | str, value: Float[Tensor, "..."]) -> Intervention:
-    """Replace by a given value, broadcast over what it lacks."""
+def set_to(site: Site | str, value: Float[Tensor, " *axes"]) -> Intervention:
+    """Replace by a given value, broadcast over the leading axes it lacks.
+
+    Positions, where it has them, are columns of the batch to be run, padding included.
+    """
     return Intervention(Site.parse(site), "set", value)
 
 
-def add(site: Site | str, vector: Float[Tensor, "..."], *, scale: float = 1.0) -> Intervention:
+def add(site: Site | str, vector: Float[Tensor, " *axes"], *, scale: float = 1.0) -> Intervention:
     """Add ``scale`` times a vector: steering."""
     return Intervention(Site.parse(site), "add", vector, scale=scale)
 
 
-def project_out(site: Site | str, directions: Float[Tensor, "..."]) -> Intervention:
+def project_out(site: Site | str, directions: Float[Tensor, " *axes"]) -> Intervention:
     """Remove the span of one direction, or of several given as rows.
 
     Raises:
         SiteError: a direction is zero, or the directions are not independent.
     """
+    site = Site.parse(site)
+    if "query" in site.axes:
+        raise SiteError(f"project out at {site}: attention has no directions to remove")
     rows = torch.atleast_2d(directions).to(torch.float64)
-    q, r = torch.linalg.qr(rows.T)
-    weakest = float(r.diagonal().abs().min())
-    if rows.shape[0] > rows.shape[1] or weakest <= 1e-8 * float(rows.norm(dim=1).max()):
+    if rows.ndim != 2 or not bool(torch.isfinite(rows).all()):
+        raise SiteError(
+            f"project out at {site}: expected finite directions [d] or [k, d], "
+            f"got shape {list(directions.shape)}"
+        )
+    lengths = rows.norm(dim=1, keepdim=True)
+    dependent = rows.shape[0] > rows.shape[1] or not bool((lengths > 0).all())
+    if not dependent:  # judged on unit vectors: a short direction is as good as a long one
+        q, r = torch.linalg.qr((rows / lengths).T)
+        dependent = float(r.diagonal().abs().min()) <= 1e-8
+    if dependent:
         raise SiteError(
             f"project out at {site}: the directions are zero or not linearly independent"
         )
-    return Intervention(Site.parse(site), "project", q.to(directions.dtype))
+    return Intervention(site, "project", q)
 
 
 def derangement(n: int, *, seed: int) -> Int[Tensor, " n"]:
@@ -183,7 +268,7 @@ def derangement(n: int, *, seed: int) -> Int[Tensor, " n"]:
 
 
 def ablate_heads(
-    heads: Sequence[tuple[int, int]], values: dict[int, Float[Tensor, "..."]] | None = None
+    heads: Sequence[tuple[int, int]], values: dict[int, Float[Tensor, " *axes"]] | None = None
 ) -> list[Intervention]:
     """Interventions that remove query heads' outputs.
 
@@ -191,9 +276,14 @@ def ablate_heads(
         heads: (layer, head) pairs.
         values: For each layer, what to put there for all its heads, shaped ``[head, d_head]``
             or ``[pos, head, d_head]``; zero where None.
+
+    Raises:
+        SiteError: a head's layer has no value.
     """
     found = []
     for layer, head in sorted(heads):
         site = Site(layer, "z", head)
+        if values is not None and layer not in values:
+            raise SiteError(f"no value for {site}: values are given for layers {sorted(values)}")
         found.append(zero(site) if values is None else mean(site, values[layer][..., head, :]))
     return found

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
+from interp.hooks.survey import edit_reaches, edit_stays_in_stream, live_points
 from interp.models import Model
-from interp.models.checks import probe_tokens
 
 
 class SiteError(ValueError):
@@ -29,8 +29,8 @@ class Kind:
         hook: Name of the hook point, with ``{layer}`` where it has one.
         axes: Names of the activation's axes, batch first.
         about: What it is, in a few words.
-        silent: Transformer-lens may ignore edits here on some architectures, so editing is
-            tried on a probe before it is allowed.
+        silent: Transformer-lens may ignore edits here on some architectures, wholly or in part,
+            so editing is tried on a probe before it is allowed.
     """
 
     hook: str
@@ -40,6 +40,7 @@ class Kind:
 
     @property
     def head_axis(self) -> int | None:
+        """Which axis counts heads, or None."""
         for name in ("head", "kv_head"):
             if name in self.axes:
                 return self.axes.index(name)
@@ -57,10 +58,12 @@ KINDS: dict[str, Kind] = {
     "embed": Kind("hook_embed", _RESID, "token embedding"),
     "pos_embed": Kind("hook_pos_embed", _RESID, "position embedding"),
     "resid_pre": Kind(_B + "hook_resid_pre", _RESID, "residual stream into the layer"),
-    "resid_mid": Kind(_B + "hook_resid_mid", _RESID, "residual stream after attention"),
+    "resid_mid": Kind(
+        _B + "hook_resid_mid", _RESID, "residual stream after attention", silent=True
+    ),
     "resid_post": Kind(_B + "hook_resid_post", _RESID, "residual stream out of the layer"),
-    "attn_out": Kind(_B + "hook_attn_out", _RESID, "output of all heads together"),
-    "mlp_out": Kind(_B + "hook_mlp_out", _RESID, "output of the MLP"),
+    "attn_out": Kind(_B + "hook_attn_out", _RESID, "what attention adds to the stream"),
+    "mlp_out": Kind(_B + "hook_mlp_out", _RESID, "what the MLP adds to the stream"),
     "mlp_pre": Kind(_B + "mlp.hook_pre", _NEURON, "neurons before the activation function"),
     "mlp_post": Kind(_B + "mlp.hook_post", _NEURON, "neurons after the activation function"),
     "q": Kind(_B + "attn.hook_q", _HEAD, "queries, before any rotation", silent=True),
@@ -70,8 +73,9 @@ KINDS: dict[str, Kind] = {
     "scores": Kind(_B + "attn.hook_attn_scores", _PATTERN, "attention scores", silent=True),
     "pattern": Kind(_B + "attn.hook_pattern", _PATTERN, "attention after softmax", silent=True),
     "final_norm": Kind("ln_final.hook_out", _RESID, "residual stream after the final norm"),
-    "logits": Kind("unembed.hook_out", ("batch", "pos", "vocab"), "logits"),
+    "logits": Kind("unembed.hook_out", ("batch", "pos", "vocab"), "logits, before any soft cap"),
 }
+_AFTER_MID = ("mlp_out", "resid_post")
 GLOBAL_KINDS = frozenset(name for name, kind in KINDS.items() if "{layer}" not in kind.hook)
 
 _WRITTEN = re.compile(
@@ -79,7 +83,7 @@ _WRITTEN = re.compile(
 )
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Site:
     """One place in a model.
 
@@ -122,12 +126,28 @@ class Site:
         )
         if (site.layer is None) != (site.kind in GLOBAL_KINDS):
             raise SiteError(
-                f"{text!r}: {site.kind} " + ("has no layer" if layer else "needs a layer, "
-                f"e.g. L0.{site.kind}")
+                f"{text!r}: {site.kind} "
+                + ("has no layer" if layer else f"needs a layer, e.g. L0.{site.kind}")
             )
         if site.head is not None and KINDS[site.kind].head_axis is None:
             raise SiteError(f"{text!r}: {site.kind} has no heads; e.g. L{layer}.{site.kind}")
         return site
+
+    @classmethod
+    def parse_all(cls, sites: str | Site | Iterable[str | Site]) -> list[Site]:
+        """Read several, or one alone; each once, in the order given."""
+        given = [sites] if isinstance(sites, str | Site) else sites
+        return list(dict.fromkeys(cls.parse(site) for site in given))
+
+    def __lt__(self, other: Site) -> bool:
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[int, str, int, int]:
+        gone = -sys.maxsize
+        fields = (self.layer, self.head, self.position)
+        layer, head, position = (gone if field is None else field for field in fields)
+        return layer, self.kind, head, position
 
     def __str__(self) -> str:
         where = "" if self.layer is None else f"L{self.layer}"
@@ -147,61 +167,109 @@ class Site:
         """The same place for all heads and positions: what one hook sees."""
         return replace(self, head=None, position=None)
 
+    def position_in(self, length: int) -> int:
+        """Return the position as an index into a row of ``length``.
+
+        Raises:
+            SiteError: the row is too short.
+        """
+        assert self.position is not None
+        found = self.position + length if self.position < 0 else self.position
+        if not 0 <= found < length:
+            raise SiteError(f"{self}: no position {self.position} in rows of {length}")
+        return found
+
     def point(self, model: Model) -> Any:
         """Return the hook point of this site in ``model``.
 
         Raises:
             SiteError: the model has no such place, with the near ones it has.
         """
+        if self.kind not in KINDS:
+            raise SiteError(_unreadable(self.kind))
         if self.layer is not None and not 0 <= self.layer < model.n_layers:
             raise SiteError(
                 f"no layer {self.layer} for {self}; "
                 f"{model.spec.name} has layers 0…{model.n_layers - 1}"
             )
         if self.head is not None:
-            grouped = "kv_head" in self.axes
-            n = model.n_kv_heads if grouped else model.n_heads
-            if not 0 <= self.head < n:
-                what = "key/value heads" if grouped else "heads"
-                raise SiteError(
-                    f"no head {self.head} for {self}; {model.spec.name} has {what} 0…{n - 1}"
-                )
-        if self.kind not in available_kinds(model, self.layer):
+            self._require_head(model)
+        points = _points(model)
+        if (self.layer, self.kind) not in points:
             here = available_kinds(model, self.layer)
             near = difflib.get_close_matches(self.kind, here, n=3, cutoff=0.3) or here
             raise SiteError(
                 f"{model.spec.name} has no {self.kind} (asked for as {self}); "
                 f"near: {', '.join(near)}"
             )
-        return model.bridge.hook_dict[KINDS[self.kind].hook.format(layer=self.layer)]
+        return points[self.layer, self.kind]
+
+    def _require_head(self, model: Model) -> None:
+        assert self.head is not None
+        if KINDS[self.kind].head_axis is None:
+            raise SiteError(f"{self}: {self.kind} has no heads; e.g. {replace(self, head=None)}")
+        grouped = "kv_head" in self.axes
+        n = model.n_kv_heads if grouped else model.n_heads
+        if not 0 <= self.head < n:
+            what = "key/value heads" if grouped else "heads"
+            raise SiteError(
+                f"no head {self.head} for {self}; {model.spec.name} has {what} 0…{n - 1}"
+            )
 
     def require_editable(self, model: Model) -> None:
-        """Refuse a place where transformer-lens would silently ignore an edit.
+        """Refuse a place where transformer-lens would silently ignore an edit, or part of it.
 
         Raises:
-            SiteError: edits here change nothing in this architecture.
+            SiteError: an edit here would not do in this architecture what it says.
         """
         self.point(model)
-        if KINDS[self.kind].silent and not _edit_takes_hold(model, self):
+        if not KINDS[self.kind].silent or _edit_takes_hold(model, self):
+            return
+        if self.kind == "resid_mid":
             raise SiteError(
-                f"{self} cannot be edited in {model.spec.name}: transformer-lens ignores changes "
-                f"there on this architecture; edit the head's output instead, "
-                f"e.g. L{self.layer}H{self.head or 0}"
+                f"{self} cannot be edited in {model.spec.name}: only the MLP would see the change, "
+                f"the residual stream goes on without it; edit L{self.layer}.attn_out instead"
             )
+        raise SiteError(
+            f"{self} cannot be edited in {model.spec.name}: transformer-lens ignores changes "
+            f"there on this architecture; edit the head's output instead, "
+            f"e.g. L{self.layer}H{self.head or 0}"
+        )
 
 
 def available_kinds(model: Model, layer: int | None) -> list[str]:
     """Names of the kinds that ``model`` has in ``layer``, or outside layers for None."""
-    points = model.bridge.hook_dict
-    found = []
-    for name, kind in KINDS.items():
-        hook = kind.hook.format(layer=layer)
-        if (name in GLOBAL_KINDS) != (layer is None) or hook not in points:
-            continue
-        # Rotary models alias their table of angles as a position embedding; nothing is added.
-        if not str(points[hook].name).startswith("rotary"):
-            found.append(name)
-    return found
+    return [kind for at, kind in _points(model) if at == layer]
+
+
+def _points(model: Model) -> dict[tuple[int | None, str], Any]:
+    """The model's hook points by (layer, kind), surveyed once."""
+    known: dict[tuple[int | None, str], Any] | None = model.__dict__.get("_points")
+    if known is None:
+        candidates: dict[tuple[int | None, str], str] = {
+            (layer, name): kind.hook.format(layer=layer)
+            for name, kind in KINDS.items()
+            for layer in ([None] if name in GLOBAL_KINDS else range(model.n_layers))
+        }
+        ranks = {name: len(kind.axes) for name, kind in KINDS.items()}
+        known = model.__dict__["_points"] = live_points(model, candidates, ranks)
+    return known
+
+
+def _edit_takes_hold(model: Model, site: Site) -> bool:
+    """Whether an edit at a doubtful place does what it says; tried once a place."""
+    verdicts: dict[tuple[int | None, str], bool] = model.__dict__.setdefault("_editable", {})
+    key = (site.layer, site.kind)
+    if key not in verdicts:
+        if site.kind == "resid_mid":
+            after = [replace(site.whole, kind=kind).point(model) for kind in _AFTER_MID]
+            verdicts[key] = edit_stays_in_stream(model, site.point(model), *after)
+        else:
+            z = replace(site.whole, kind="z").point(model)
+            verdicts[key] = edit_reaches(
+                model, site.point(model), z, is_pattern=site.kind == "pattern"
+            )
+    return verdicts[key]
 
 
 def _unreadable(text: str, kind: str | None = None) -> str:
@@ -211,42 +279,3 @@ def _unreadable(text: str, kind: str | None = None) -> str:
         f"cannot read the site {text!r}; did you mean {' or '.join(near)}? "
         "Sites are written L3H7, L3.resid_post, L3H7.pattern or embed"
     )
-
-
-@torch.no_grad()
-def _edit_takes_hold(model: Model, site: Site) -> bool:
-    """Whether an edit at this site reaches the same layer's head outputs, on a probe."""
-    verdicts: dict[tuple[int | None, str], bool] = model.__dict__.setdefault("_editable", {})
-    key = (site.layer, site.kind)
-    if key in verdicts:
-        return verdicts[key]
-    tokens = probe_tokens(model.d_vocab, model.n_ctx).to(model.device)
-    outputs: list[torch.Tensor] = []
-
-    def scramble(tensor: torch.Tensor, hook: Any) -> torch.Tensor:
-        noise = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(1))
-        if site.kind == "pattern":
-            noise = noise.tril() / noise.tril().sum(-1, keepdim=True)
-        return noise.to(tensor)
-
-    def keep(tensor: torch.Tensor, hook: Any) -> None:
-        outputs.append(tensor.clone())
-
-    z = replace(site, kind="z", head=None, position=None).point(model)
-    edited = site.point(model)
-    z.add_hook(keep)
-    watching = z.fwd_hooks[-1]
-    try:
-        model.forward(tokens)
-        edited.add_hook(scramble)
-        editing = edited.fwd_hooks[-1]
-        try:
-            model.forward(tokens)
-        finally:
-            editing.hook.remove()
-            edited.fwd_hooks.remove(editing)
-    finally:
-        watching.hook.remove()
-        z.fwd_hooks.remove(watching)
-    verdicts[key] = not torch.equal(outputs[0], outputs[1])
-    return verdicts[key]

@@ -84,14 +84,7 @@ class Examples:
             raise ExamplesError(
                 "a mask has a hole between real tokens; padding may stand only before or after them"
             )
-        for field in ("answer", "wrong", "answer_at"):
-            value = getattr(self, field)
-            if value is not None and value.shape != (n,):
-                raise ExamplesError(f"{field} must have shape {[n]}, got {list(value.shape)}")
-        if self.answer_at is not None:
-            inside = (self.answer_at >= 0) & (self.answer_at < width)
-            if not bool(inside.all()):
-                raise ExamplesError(f"answer_at must lie in 0…{width - 1}")
+        self._check_answers(n, width)
         if len(self.groups) != n:
             raise ExamplesError(f"{n} examples need {n} group labels, got {len(self.groups)}")
         if self.scored is not None:
@@ -102,6 +95,23 @@ class Examples:
                     "a scored position must be a real token followed by a real token: "
                     "the prediction at q is judged against tokens[q + 1]"
                 )
+
+    def _check_answers(self, n: int, width: int) -> None:
+        assert self.mask is not None
+        for field in ("answer", "wrong", "answer_at"):
+            value = getattr(self, field)
+            if value is None:
+                continue
+            if value.shape != (n,):
+                raise ExamplesError(f"{field} must have shape {[n]}, got {list(value.shape)}")
+            if value.is_floating_point() or value.dtype == torch.bool:
+                raise ExamplesError(f"{field} must be integers, got {value.dtype}")
+        if self.answer_at is not None:
+            inside = (self.answer_at >= 0) & (self.answer_at < width)
+            if not bool(inside.all()):
+                raise ExamplesError(f"answer_at must lie in 0…{width - 1}")
+            if not bool(self.mask.gather(1, self.answer_at[:, None].to(torch.int64)).all()):
+                raise ExamplesError("answer_at points at padding, where logits mean nothing")
 
     def __len__(self) -> int:
         return int(self.tokens.shape[0])
@@ -138,9 +148,14 @@ class Examples:
                 digest.update("\0".join(value).encode())
         return digest.hexdigest()
 
-    def select(self, indices: Sequence[int] | Int[Tensor, " chosen"]) -> Examples:
-        """Return the chosen rows, in the order given."""
-        index = torch.as_tensor(indices, dtype=torch.int64)
+    def select(
+        self, indices: Sequence[int] | Int[Tensor, " chosen"] | Bool[Tensor, " example"]
+    ) -> Examples:
+        """Return the chosen rows, in the order given; or those where a mask over rows is true."""
+        index = torch.as_tensor(indices)
+        if index.dtype == torch.bool:  # a mask over rows, which as integers would pick rows 0 and 1
+            index = index.nonzero()[:, 0]
+        index = index.to(torch.int64).reshape(-1)
         rows = index.tolist()
         changes: dict[str, Any] = {"groups": tuple(self.groups[i] for i in rows)}
         for field in dataclasses.fields(self):

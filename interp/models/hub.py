@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from interp.models.spec import ModelError, ModelSpec
@@ -12,11 +13,20 @@ from interp.models.spec import ModelError, ModelSpec
 log = logging.getLogger(__name__)
 
 REACH_SECONDS = 3.0
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+)
 
 OFFLINE_WAYS = (
     "work offline with a local folder (save_pretrained, then its path), with "
     "load_model(name, hf_model=model, tokenizer=tokenizer) from memory, or with zoo:code-lm"
 )
+NOT_WHOLE = f"is not wholly in the local cache, and there is no network; {OFFLINE_WAYS}"
 
 
 def hub_reachable() -> bool:
@@ -40,6 +50,21 @@ def is_cached(spec: ModelSpec) -> bool:
 
     found = try_to_load_from_cache(spec.name, "config.json", revision=spec.revision)
     return isinstance(found, str)
+
+
+def has_tokenizer(spec: ModelSpec, *, online: bool) -> bool:
+    """Whether a Hub model comes with a tokenizer: by its cache, or by its list of files."""
+    from huggingface_hub import list_repo_files, try_to_load_from_cache
+
+    if online:
+        try:
+            names = list_repo_files(spec.name, revision=spec.revision)
+        except Exception as error:  # cannot tell: then the loading error stands
+            log.debug("the files of %s cannot be listed: %s", spec.name, error)
+            return True
+        return any(name in TOKENIZER_FILES for name in names)
+    found = (try_to_load_from_cache(spec.name, f, revision=spec.revision) for f in TOKENIZER_FILES)
+    return any(isinstance(path, str) for path in found)
 
 
 def hub_location(spec: ModelSpec) -> Literal["hub", "cache"]:
@@ -66,42 +91,68 @@ def hub_location(spec: ModelSpec) -> Literal["hub", "cache"]:
     revision = f" at revision {spec.revision}" if spec.revision else ""
     raise ModelError(
         f"{spec.name}{revision}: no network to the Hugging Face Hub, and it is not in the cache "
-        f"(nor is there a model folder of that name); {OFFLINE_WAYS}"
+        f"({_folder_note(spec.name)}); {OFFLINE_WAYS}"
     )
 
 
-def explain_hub_error(error: BaseException, spec: ModelSpec) -> ModelError:
-    """Turn what transformers or the Hub client raised into one line of what to do."""
+def _folder_note(name: str) -> str:
+    if Path(name).is_dir():
+        return "the folder of that name holds no config.json"
+    return "nor is there a model folder of that name"
+
+
+def explain_hub_error(
+    error: BaseException, spec: ModelSpec, *, cache_only: bool = False
+) -> ModelError:
+    """Turn what transformers or the Hub client raised into one line of what to do.
+
+    Args:
+        error: What was raised.
+        spec: The model asked for.
+        cache_only: Whether the Hub could not be asked, only its cache.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    why = _said_by_the_hub(error, spec) or _said_by_transformers(text)
+    if why is None and cache_only and "does not appear to have" in text:
+        why = NOT_WHOLE
+    return ModelError(f"{spec.name} {why or f'cannot be loaded: {text[:300]}'}")
+
+
+def _said_by_the_hub(error: BaseException, spec: ModelSpec) -> str | None:
     from huggingface_hub import errors
 
-    name = spec.name
     for cause in _causes(error):
         if isinstance(cause, errors.GatedRepoError):
-            return ModelError(
-                f"{name} is gated: accept its licence on its Hub page, then log in with "
+            return (
+                "is gated: accept its licence on its Hub page, then log in with "
                 "`hf auth login` or set HF_TOKEN"
             )
         if isinstance(cause, errors.RevisionNotFoundError):
-            return ModelError(f"{name} has no revision {spec.revision!r} on the Hub")
+            return f"has no revision {spec.revision!r} on the Hub"
         if isinstance(cause, errors.RepositoryNotFoundError):
-            return ModelError(
-                f"{name} is neither a local folder nor a model on the Hub that you may read; "
+            return (
+                "is neither a local folder nor a model on the Hub that you may read; "
                 "check the spelling, or log in with `hf auth login` if it is private"
             )
         if isinstance(cause, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
-            return ModelError(f"{name} is not wholly in the local cache; {OFFLINE_WAYS}")
-    text = " ".join(str(error).split())
+            return NOT_WHOLE
+    return None
+
+
+def _said_by_transformers(text: str) -> str | None:
     if "trust_remote_code" in text:
-        return ModelError(
-            f"{name} comes with Python code of its own, which is not run unless asked for; "
+        return (
+            "comes with Python code of its own, which is not run unless asked for; "
             "read it, then pass trust_remote_code=True"
         )
     if "model type" in text or "Unrecognized" in text:
-        return ModelError(
-            f"{name}: transformers does not know this architecture as a causal language model "
+        return (
+            "has an architecture that transformers does not know as a causal language model "
             f"({text[:200]})"
         )
-    return ModelError(f"{name} cannot be loaded: {text[:300]}")
+    if "ignore_mismatched_sizes" in text:
+        return "has weights of other shapes than its config.json says: not of the same model"
+    return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

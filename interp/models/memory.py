@@ -23,7 +23,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def in_batches(n: int, size: int, work: Callable[[slice], None]) -> int:
+def in_batches(n: int, size: int, work: Callable[[slice], None], *, smallest: int = 1) -> int:
     """Call ``work(rows)`` over ``n`` rows in consecutive batches; halve on out-of-memory.
 
     Only for work whose answer does not depend on how rows are batched.
@@ -31,7 +31,9 @@ def in_batches(n: int, size: int, work: Callable[[slice], None]) -> int:
     Args:
         n: Number of rows.
         size: Batch size to begin with.
-        work: Does one batch; called again on a smaller one after an out-of-memory.
+        work: Does one batch; called again on a smaller one after an out-of-memory, so it must
+            change nothing before it has succeeded.
+        smallest: Give up below this size.
 
     Returns:
         The batch size in use at the end.
@@ -39,6 +41,8 @@ def in_batches(n: int, size: int, work: Callable[[slice], None]) -> int:
     Raises:
         ModelError: a single row does not fit, naming the sizes tried.
     """
+    if size < 1:
+        raise ModelError(f"batch size must be at least 1, got {size}")
     size = max(1, min(size, n))
     tried = [size]
     start = 0
@@ -49,21 +53,20 @@ def in_batches(n: int, size: int, work: Callable[[slice], None]) -> int:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if size == 1:
+            if size <= max(smallest, 1):
+                alone = "one example alone does not fit" if size == 1 else "and it cannot be split"
                 raise ModelError(
-                    f"out of memory at batch sizes {', '.join(map(str, tried))}; one example "
-                    "alone does not fit: use shorter sequences, a smaller dtype or another device"
+                    f"out of memory at batch sizes {', '.join(map(str, tried))}; {alone}: "
+                    "use shorter sequences, a smaller dtype or another device"
                 ) from error
-            size = size // 2
+            size = max(size // 2, smallest)
             tried.append(size)
             log.warning("out of memory at batch size %d, going on with %d", tried[-2], size)
-            failed = True
         else:
             start = rows.stop
             continue
         # Outside the except block, so that the traceback's frames no longer hold tensors.
-        if failed:
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     return size

@@ -6,28 +6,19 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from interp.models import weights
 from interp.models.examples import Examples
+from interp.models.memory import in_batches
 from interp.models.spec import ModelError, ModelSpec
+from interp.models.weights import HeadWeights
 
 log = logging.getLogger(__name__)
-
-
-class HeadWeights(NamedTuple):
-    """One layer's attention weights, per query head, acting on row vectors: ``x @ W_Q[h]``.
-
-    Under grouped-query attention each query head carries its group's key and value weights.
-    """
-
-    W_Q: Float[Tensor, "head d_model d_head"]
-    W_K: Float[Tensor, "head d_model d_head"]
-    W_V: Float[Tensor, "head d_model d_head"]
-    W_O: Float[Tensor, "head d_head d_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +91,15 @@ class Model:
 
     @cached_property
     def ordinary_ids(self) -> tuple[int, ...]:
-        """Every id that is not special, ascending: what random tokens are drawn from."""
-        return tuple(i for i in range(self.d_vocab) if i not in self.special_ids)
+        """Every id that stands for text, ascending: what random tokens are drawn from.
+
+        Rows of the embedding that no token of the tokenizer uses were never trained; they are
+        left out.
+        """
+        rows = set(range(self.d_vocab)) - self.special_ids
+        if self.tokenizer is not None:
+            rows &= set(self.tokenizer.get_vocab().values())
+        return tuple(sorted(rows))
 
     def check_tokens(self, tokens: Int[Tensor, "batch pos"]) -> None:
         """Refuse ids outside the vocabulary and sequences longer than the context.
@@ -109,8 +107,11 @@ class Model:
         Raises:
             ModelError: naming the offending id or length.
         """
-        if tokens.ndim != 2 or tokens.shape[1] == 0:
+        if tokens.ndim != 2 or tokens.numel() == 0:
             raise ModelError(f"expected token ids of shape [batch, pos], got {list(tokens.shape)}")
+        if tokens.is_floating_point() or tokens.dtype == torch.bool:
+            # The bridge would take floats for embeddings.
+            raise ModelError(f"token ids must be integers, got {tokens.dtype}")
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= self.d_vocab:
             bad = low if low < 0 else high
@@ -139,11 +140,13 @@ class Model:
             Logits at every position. Those at padding mean nothing.
 
         Raises:
-            ModelError: ids outside the vocabulary, or a sequence longer than the context.
+            ModelError: ids outside the vocabulary, a sequence longer than the context, or a mask
+                that does not fit.
         """
         self.check_tokens(tokens)
         options: dict[str, Any] = {}
         if mask is not None and not bool(mask.all()):
+            self._check_mask(tokens, mask)
             options["attention_mask"] = mask.to(device=self.device, dtype=torch.int64)
         if hasattr(self.bridge.original_model, "config"):
             options["use_cache"] = False  # one pass: a key/value cache would only take memory
@@ -155,8 +158,39 @@ class Model:
         tokens: Int[Tensor, "batch pos"],
         mask: Bool[Tensor, "batch pos"] | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
-        """``forward`` without gradients."""
-        return self.forward(tokens, mask)
+        """``forward`` without gradients; on out-of-memory, in halves.
+
+        Raises:
+            ModelError: as ``forward``, or one row alone does not fit, naming the sizes tried.
+        """
+        self.check_tokens(tokens)
+        parts: list[Tensor] = []
+
+        def work(rows: slice) -> None:
+            parts.append(self.forward(tokens[rows], None if mask is None else mask[rows]))
+
+        # Hooks may depend on which rows run together: then not in halves.
+        hooked = any(point.fwd_hooks for point in self._hook_points)
+        in_batches(len(tokens), len(tokens), work, smallest=len(tokens) if hooked else 1)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @cached_property
+    def _hook_points(self) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(self.bridge.hook_dict.values()))
+
+    def _check_mask(
+        self, tokens: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
+    ) -> None:
+        if mask.shape != tokens.shape:
+            raise ModelError(
+                f"the mask has shape {list(mask.shape)}, the tokens {list(tokens.shape)}"
+            )
+        if not bool(mask.any(dim=1).all()):
+            raise ModelError("a row has no real token: its mask is all false")
+        if not bool(mask[:, 0].all()) and not self.checks.get("left_padding_agrees", 1.0):
+            raise ModelError(
+                f"padding on the left changes what {self.spec.name} computes; pad on the right"
+            )
 
     def tokenize(
         self,
@@ -191,10 +225,10 @@ class Model:
         rows: list[list[int]] = []
         cut = 0
         for i, text in enumerate(texts):
-            ids = self.tokenizer.encode(text, add_special_tokens=False)
-            ids = [self.bos_id, *ids] if with_bos else list(ids)
+            ids = list(self.tokenizer.encode(text, add_special_tokens=False))
             if not ids:
                 raise ModelError(f"text {i} gives no token; expected at least one character")
+            ids = [self.bos_id, *ids] if with_bos else ids
             if len(ids) > self.n_ctx:
                 if on_overflow == "error":
                     raise ModelError(
@@ -242,26 +276,13 @@ class Model:
         """
         if not 0 <= layer < self.n_layers:
             raise ModelError(f"no layer {layer}; {self.spec.name} has layers 0…{self.n_layers - 1}")
-        block = self.bridge.blocks[layer]
-        found = {name: getattr(block.attn, name, None) for name in ("W_Q", "W_K", "W_V", "W_O")}
-        for name, weight in found.items():
-            if weight is None or weight.ndim != 3:
-                raise ModelError(
-                    f"{self.spec.name} keeps no per-head {name} in layer {layer}; "
-                    "weight-based scores need plain multi-head or grouped-query attention"
-                )
-        W_Q, W_K, W_V, W_O = (
-            _expand(found[name].detach(), self.n_heads) for name in ("W_Q", "W_K", "W_V", "W_O")
+        return weights.head_weights(
+            self.bridge, layer, n_heads=self.n_heads, fold_norms=fold_norms, name=self.spec.name
         )
-        if fold_norms:
-            gain = _gain(getattr(block, "ln1", None))
-            if gain is not None:
-                W_Q, W_K, W_V = (w * gain[None, :, None] for w in (W_Q, W_K, W_V))
-        return HeadWeights(W_Q, W_K, W_V, W_O)
 
     def folded_unembedding(self) -> Float[Tensor, "d_model vocab"]:
         """The unembedding with the final norm's gain multiplied in."""
-        gain = _gain(getattr(self.bridge, "ln_final", None))
+        gain = weights.gain_of(self.bridge, getattr(self.bridge, "ln_final", None))
         return self.W_U if gain is None else self.W_U * gain[:, None]
 
     # -- showing itself --------------------------------------------------------------------
@@ -274,14 +295,3 @@ class Model:
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}, "
             f"fingerprint {self.fingerprint[:12]})"
         )
-
-
-def _expand(weight: Tensor, n_heads: int) -> Tensor:
-    """Repeat key/value heads so that query head h reads head h // (n_heads / n_kv_heads)."""
-    return weight.repeat_interleave(n_heads // weight.shape[0], dim=0)
-
-
-def _gain(norm: Any | None) -> Float[Tensor, " d_model"] | None:
-    """The per-channel gain of a norm, or None where it has none."""
-    weight = getattr(norm, "weight", None)
-    return weight.detach() if isinstance(weight, Tensor) and weight.ndim == 1 else None

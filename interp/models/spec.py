@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Source = Literal["auto", "hub", "folder", "native", "zoo"]
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -46,6 +46,15 @@ class ModelSpec:
         if not self.name.strip():
             raise ModelError(
                 "the model name is empty; expected a Hugging Face id, a folder or zoo:NAME"
+            )
+        if self.source not in get_args(Source):
+            raise ModelError(
+                f"unknown source {self.source!r}; expected one of {', '.join(get_args(Source))}"
+            )
+        if self.source == "native" and self.native is None:
+            raise ModelError(
+                f"{self.name}: source 'native' needs native=, a configuration; a native folder's "
+                "path is read with source 'auto' or 'folder'"
             )
         if self.dtype not in DTYPES:
             raise ModelError(f"unknown dtype {self.dtype!r}; expected one of {', '.join(DTYPES)}")
