@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from interp.evidence import EvidenceTable
     from interp.heads import Ablations, Plan
     from interp.models import Examples, Model
+    from interp.plots import Point
     from interp.runs import Run
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class Found:
         plan: Which sets were removed.
         tensors: Scores, i.i.d. scores and output norms, [layer, head] each.
         ablations: What came of removing each set.
-        judged: On which examples.
+        points: Every head alone, layer by layer.
         gain: Loss on the first repeat minus loss on the second, in nats a token.
         table: The evidence, the target's rows first.
     """
@@ -91,7 +92,7 @@ class Found:
     plan: Plan
     tensors: dict[str, Tensor]
     ablations: Ablations
-    judged: Examples
+    points: tuple[Point, ...]
     gain: float
     table: EvidenceTable
 
@@ -215,7 +216,8 @@ def _measure(config: Config, run: Run, model: Model, repeated: Examples, iid: Ex
     first = ablate(model, first_repeat(judged), loss, [], kind="zero", **size).clean
     gain = float(first.mean() - ablations.clean.mean())
     table = judge(plan, ablations, judged.groups, gain=gain, alpha=config.alpha, seed=config.seed)
-    return Found(plan, tensors, ablations, judged, gain, table)
+    points = _each_head(config, plan, tensors["induction"], ablations, judged.groups)
+    return Found(plan, tensors, ablations, points, gain, table)
 
 
 def _save_tables(config: Config, run: Run, found: Found) -> None:
@@ -225,39 +227,40 @@ def _save_tables(config: Config, run: Run, found: Found) -> None:
     run.save_tensors(
         {**found.tensors, "clean": found.ablations.clean, "ablated": found.ablations.ablated}
     )
+    n_heads = found.tensors["induction"].shape[1]
     records = []
-    for point, (layer, head) in _points(config, found):
+    for i, point in enumerate(found.points):
+        layer, head = divmod(i, n_heads)
         scores = {name: float(values[layer, head]) for name, values in found.tensors.items()}
         effect = {"effect": point.effect, "effect_low": point.low, "effect_high": point.high}
         records.append({"head": point.name, "layer": layer, "index": head} | scores | effect)
     run.save_table("heads", pd.DataFrame(records))
 
 
-def _points(config: Config, found: Found) -> list[Any]:
-    """Each head alone, as a point to draw, with its place in the model."""
+def _each_head(
+    config: Config, plan: Plan, score: Tensor, ablations: Ablations, groups: tuple[str, ...]
+) -> tuple[Point, ...]:
+    """Every head alone, layer by layer: its signature and what its removal costs."""
     from interp.evidence import bootstrap_interval, head_name
     from interp.plots import Point
 
-    score = found.tensors["induction"]
-    where = {heads: i for i, heads in enumerate(found.ablations.sets)}
+    where = {heads: i for i, heads in enumerate(ablations.sets)}
     made = []
-    for place in [(i, j) for i in range(score.shape[0]) for j in range(score.shape[1])]:
-        harm = found.ablations.effects[where[frozenset([place])]].numpy()
-        low, high = bootstrap_interval(harm, found.judged.groups, n_resamples=999, seed=config.seed)
+    for i in range(score.numel()):
+        head = divmod(i, score.shape[1])
+        harm = ablations.effects[where[frozenset([head])]].numpy()
+        low, high = bootstrap_interval(harm, groups, n_resamples=999, seed=config.seed)
         made.append(
-            (
-                Point(
-                    head_name(place),
-                    float(score[place]),
-                    float(harm.mean()),
-                    low,
-                    high,
-                    highlighted=place in found.plan.target,
-                ),
-                place,
+            Point(
+                head_name(head),
+                float(score[head]),
+                float(harm.mean()),
+                low,
+                high,
+                highlighted=head in plan.target,
             )
         )
-    return made
+    return tuple(made)
 
 
 def _save_figures(config: Config, run: Run, found: Found) -> None:
@@ -277,7 +280,7 @@ def _save_figures(config: Config, run: Run, found: Found) -> None:
     run.save_figure(
         "signature_and_effect",
         signature_and_effect(
-            [point for point, _ in _points(config, found)],
+            found.points,
             signature_label="induction score on the selection split (share of attention)",
             effect_label="loss added by removal (nats a token)",
             controls=row.controls,
@@ -322,6 +325,11 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
                 f" Beside {len(same.controls)} {same.control_family} sets: p {same.p_value:.2g} "
                 f"(smallest attainable {same.p_smallest:.2g}), {same.verdict}."
             )
+    costliest = max(found.points, key=lambda point: point.effect)
+    said += (
+        f" Of all heads removed alone, {costliest.name} costs most: {costliest.effect:.3g}, with "
+        f"an induction score of {costliest.signature:.2f}."
+    )
     said += "".join(f" Not tested: {reason}." for reason in found.plan.untested)
     absent = "" if found.plan.present else "no induction signature; "
     return {
@@ -338,6 +346,8 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         "p_value": row.p_value,
         "p_smallest": row.p_smallest,
         "verdict": row.verdict,
+        "costliest_head": costliest.name,
+        "costliest_effect": costliest.effect,
         "untested": list(found.plan.untested),
         "headline": f"{absent}{row.subject} {row.verdict} (p {row.p_value:.2g})",
         "conclusion": said,

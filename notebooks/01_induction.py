@@ -37,9 +37,7 @@ from interp.zoo.tasks import repeated_tokens
 
 rng = torch.Generator().manual_seed(0)
 model = load_model(MODEL)
-prompts = repeated_tokens(
-    model.ordinary_ids, n=64, length=25, bos_id=model.bos_id, generator=rng
-)
+prompts = repeated_tokens(model.ordinary_ids, n=64, length=25, bos_id=model.bos_id, generator=rng)
 choose, judge = prompts.split(0.5, seed=0)
 control = iid_control(choose, model.ordinary_ids, generator=rng)
 score = head_scores(model, choose, ["induction"], control=control)["induction"]
@@ -63,9 +61,7 @@ score
 # The effect is the loss added on the repeat.
 
 # %%
-evidence = weigh_heads(
-    model, score, selected_on=choose, judged_on=judge, top=3, n_controls=29
-)
+evidence = weigh_heads(model, score, selected_on=choose, judged_on=judge, top=3, n_controls=29)
 evidence
 
 # %% [markdown]

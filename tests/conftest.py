@@ -125,6 +125,15 @@ def _stir(parameters: Any) -> None:
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
 
 
+@pytest.fixture(autouse=True)
+def _own_randomness() -> Any:
+    """Begin every test at the same global seed: models with random weights must not depend on
+    which tests ran before. The library itself never draws from it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_hf() -> Callable[[str], Any]:
     """Build a fresh tiny transformers model; the same weights every time."""

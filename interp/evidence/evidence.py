@@ -130,7 +130,7 @@ class Evidence:
         """
         n, mean = len(self.controls), math.fsum(self.controls) / len(self.controls)
         absent = "" if self.has_signature else ", absent"
-        share = "" if self.share is None else f" ({self.share:.0%})"
+        share = "" if self.share is None else f" ({round(self.share, 2) + 0.0:.0%})"
         adjusted = "" if self.p_holm is None else f"\nHolm {short(self.p_holm, 2)}"
         return {
             "subject": self.subject,

@@ -63,21 +63,11 @@ def head_map(
                 )
         for layer, head in marked:
             axes.add_patch(_frame(head, layer))
-        bar = made.colorbar(image, ax=axes, shrink=0.9, label=plain(label))
-        if null is not None and low <= null <= high:
+        marked_null = null is not None and low <= null <= high
+        about = f"{label}\norange: null, {null:.3g}" if marked_null else label
+        bar = made.colorbar(image, ax=axes, shrink=0.9, label=plain(about))
+        if marked_null:
             bar.ax.axhline(null, color=ORANGE, linewidth=2)
-            bar.ax.text(
-                1.1,
-                null,
-                " null",
-                color=ORANGE,
-                va="center",
-                ha="left",
-                fontsize=7,
-                transform=bar.ax.get_yaxis_transform(),
-                clip_on=False,
-            )
-            bar.ax.yaxis.set_tick_params(pad=20)
         if title:
             axes.set_title(plain(title))
     return made
@@ -150,19 +140,25 @@ def signature_and_effect(
                 linewidth=1.2,
                 label="selected heads" if chosen else "other heads",
             )
-        for p in points:
-            if p.highlighted:
-                axes.annotate(
-                    plain(p.name),
-                    (p.signature, p.effect),
-                    textcoords="offset points",
-                    xytext=(6, 4),
-                    fontsize=7.5,
-                )
+        # The selected, and whatever else costs as much as they do: a head without the signature
+        # may matter more than those that have it.
+        bar = min((p.effect for p in points if p.highlighted), default=0.0)
+        rest = [p for p in points if not p.highlighted and p.low > 0 and p.effect >= bar]
+        named = [p for p in points if p.highlighted]
+        named += sorted(rest, key=lambda p: -p.effect)[:3]
+        for i, p in enumerate(sorted(named, key=lambda p: p.effect)):
+            axes.annotate(
+                plain(p.name),
+                (p.signature, p.effect),
+                textcoords="offset points",
+                xytext=(7, 4 if i % 2 else -10),
+                fontsize=7.5,
+            )
         if null.size:
             right = max((p.signature for p in points), default=1.0)
             span = max(right - min((p.signature for p in points), default=0.0), 1e-3)
             at, half = right + 0.3 * span, 0.09 * span
+            ticks = [t for t in axes.get_xticks() if t <= right + 0.05 * span]
             axes.axvspan(at - half, at + half, color=GREY, alpha=0.15, linewidth=0)
             # A fixed jitter, so that the same run draws the same figure.
             jitter = (np.arange(null.size) * 0.618034 % 1 - 0.5) * 1.6 * half
@@ -179,6 +175,10 @@ def signature_and_effect(
                     linewidth=1.5,
                     label=f"{plain(together.name)} removed",
                 )
+            left = min((p.signature for p in points), default=0.0) - 0.06 * span
+            axes.set_xlim(left, at + 1.3 * half)
+            axes.set_xticks([*[t for t in ticks if t >= left], at])
+            axes.set_xticklabels([*[f"{t:g}" for t in ticks if t >= left], "sets"])
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set_xlabel(plain(signature_label))
         axes.set_ylabel(plain(effect_label))

@@ -26,8 +26,8 @@ def test_head_map_writes_values_axes_and_null():
     figure = head_map([[0.0, 0.5], [0.25, 1.0]], label="score (share)", null=0.1, marked=[(1, 1)])
     axes, bar = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("head", "layer")
-    assert bar.get_ylabel() == "score (share)"
-    assert ".50" in texts(figure) and "1.00" in texts(figure) and "null" in texts(figure)
+    assert bar.get_ylabel() == "score (share)\norange: null, 0.1"
+    assert ".50" in texts(figure) and "1.00" in texts(figure)
     assert len(axes.patches) == 1
 
 
@@ -58,6 +58,16 @@ def test_controls_are_drawn_beside_the_effect():
     drawn = [line.get_ydata() for line in axes.lines]
     assert any(np.array_equal(y, [0.1, 0.2, 0.3]) for y in drawn)
     assert svg(figure) == svg(figure)
+
+
+def test_a_head_that_costs_as_much_without_the_signature_is_named():
+    points = [
+        Point("L1H1", 0.9, 2.0, 1.5, 2.5, True),
+        Point("L0H0", 0.0, 8.0, 7.0, 9.0),
+        Point("L0H1", 0.0, 0.1, 0.05, 0.2),
+    ]
+    figure = signature_and_effect(points, signature_label="a", effect_label="b")
+    assert "L0H0" in texts(figure) and "L0H1" not in texts(figure)
 
 
 def test_no_controls_and_dollar_signs_are_fine():
