@@ -133,6 +133,7 @@ def train_model(args: Sequence[str]) -> int:
     try:
         with terminal.logging_shown():
             recipe.load_function()(config, out)
+            _stamp(out)
     except KeyboardInterrupt:
         terminal.say(f"interrupted; to go on: {prog} --resume --out {out} and the same fields")
         return 130
@@ -140,8 +141,16 @@ def train_model(args: Sequence[str]) -> int:
         path = write_text(out / TRACEBACK, traceback.format_exc())
         terminal.say(f"training failed: {one_line(error)} (traceback: {path})")
         return 1
-    terminal.show(f"model folder: {out}")
+    terminal.show(f"model folder: {out}\nto use it: interp run induction --model {out}")
     return 0
+
+
+def _stamp(out: Path) -> None:
+    """Load what was trained, which checks it, and write its fingerprint into its card."""
+    from interp.models import ModelSpec, load_model
+    from interp.zoo.cards import stamp
+
+    stamp(out, load_model(ModelSpec(str(out), source="folder")).fingerprint)
 
 
 def _train_folder(name: str, out: str | None, resume: bool) -> Path:

@@ -50,7 +50,7 @@ RECIPES: dict[str, Recipe] = {
         function="interp.zoo.code_lm:train",
         config="interp.zoo.code_lm:CodeLMConfig",
         summary="a small language model of Python source, with induction heads",
-        minutes=25,
+        minutes=21,
     ),
     "induction-exact": Recipe(
         function="interp.zoo.induction_exact:build",

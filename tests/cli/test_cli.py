@@ -407,6 +407,8 @@ def test_train(
 ) -> None:
     (toy / "toy_recipe.py").write_text(RECIPE)
     monkeypatch.delitem(sys.modules, "toy_recipe", raising=False)
+    # It makes no model that could be loaded.
+    monkeypatch.setattr("interp.launch._stamp", lambda out: None)
     recipe = recipes.Recipe("toy_recipe:make", "toy_recipe:Config", "a toy", 1)
     monkeypatch.setitem(recipes.RECIPES, "tiny", recipe)
     assert main(["train", "tiny", "--seed", "3", "--out", "m"]) == 0
@@ -419,6 +421,13 @@ def test_train(
     err = capsys.readouterr().err
     assert "training failed: RuntimeError: no such seed" in err and err.count("\n") == 1
     assert "no such seed" in Path("f/traceback.txt").read_text()
+
+
+def test_a_trained_model_is_loaded_and_its_card_stamped(tmp_path: Path) -> None:
+    out = tmp_path / "exact"
+    assert main(["train", "induction-exact", "--out", str(out)]) == 0
+    bundled = Path(recipes.__file__).parent / "weights" / "induction-exact"
+    assert (out / "card.json").read_bytes() == (bundled / "card.json").read_bytes()
 
 
 # --- help ----------------------------------------------------------------------------------------
