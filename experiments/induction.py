@@ -99,10 +99,16 @@ class Found:
 
 def check(config: Config) -> None:
     """Refuse, before anything is made, what cannot run."""
-    from interp.models import ModelSpec, resolve
+    from interp.models import ModelSpec, require_device, resolve
 
     if config.n < 8:
         raise ValueError(f"n is {config.n}; expected at least 8 examples, so that both halves vary")
+    if not 0 <= config.seed < 2**63:
+        raise ValueError(f"seed is {config.seed}; expected a whole number from 0 to 2**63 - 1")
+    if not 0 < config.threshold < 1:
+        raise ValueError(
+            f"threshold is {config.threshold}; expected a share of attention between 0 and 1"
+        )
     if config.length < 2:
         raise ValueError(f"length is {config.length}; a block to repeat needs at least 2 tokens")
     if not 0 < config.alpha < 1:
@@ -110,34 +116,42 @@ def check(config: Config) -> None:
     for name in ("top", "at_most", "controls", "batch_size"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}; expected at least 1")
+    require_device(config.device)
     resolve(ModelSpec(config.model, revision=config.revision))
 
 
 def run(config: Config, run: Run) -> None:
     """Measure the signature on one half of the examples and the load on the other."""
+    import torch
+
+    from interp.heads import iid_control
     from interp.models import ModelSpec, load_model
 
     model = load_model(
         ModelSpec(config.model, revision=config.revision, device=config.device, dtype=config.dtype)
     )
-    repeated, iid = _examples(model, config)
+    repeated = _examples(model, config)
+    choose, judged = repeated.split(0.5, seed=config.seed)
+    control = iid_control(
+        choose, model.ordinary_ids, generator=torch.Generator().manual_seed(config.seed)
+    )
     run.record(
         model=model.fingerprint,
-        data={e.name: e.hash for e in (repeated, iid)},
+        data={"selection": choose.hash, "selection, i.i.d.": control.hash, "judged": judged.hash},
         seeds={"all": config.seed},
         device=config.device,
     )
-    found = _measure(config, run, model, repeated, iid)
+    found = _measure(config, run, model, choose, control, judged)
     _save_tables(config, run, found)
     _save_figures(config, run, found)
     run.save_metrics(_metrics(config, found))
 
 
-def _examples(model: Model, config: Config) -> tuple[Examples, Examples]:
-    """Repeated random tokens, and i.i.d. ones of the same shape."""
+def _examples(model: Model, config: Config) -> Examples:
+    """Repeated random tokens, as long as the model allows."""
     import torch
 
-    from interp.zoo.tasks import iid_tokens, repeated_tokens
+    from interp.zoo.tasks import repeated_tokens
 
     room = (model.n_ctx - (model.bos_id is not None)) // 2
     length = min(config.length, room, len(model.ordinary_ids))
@@ -148,17 +162,18 @@ def _examples(model: Model, config: Config) -> tuple[Examples, Examples]:
         )
     if length < config.length:
         log.warning("repeating %d tokens, not %d: no more fit", length, config.length)
-    shape: dict[str, Any] = {"n": config.n, "length": length, "bos_id": model.bos_id}
-    repeated = repeated_tokens(
-        model.ordinary_ids, **shape, generator=torch.Generator().manual_seed(config.seed)
+    return repeated_tokens(
+        model.ordinary_ids,
+        n=config.n,
+        length=length,
+        bos_id=model.bos_id,
+        generator=torch.Generator().manual_seed(config.seed),
     )
-    iid = iid_tokens(
-        model.ordinary_ids, **shape, generator=torch.Generator().manual_seed(config.seed + 1)
-    )
-    return repeated, iid
 
 
-def _measure(config: Config, run: Run, model: Model, repeated: Examples, iid: Examples) -> Found:
+def _measure(
+    config: Config, run: Run, model: Model, choose: Examples, control: Examples, judged: Examples
+) -> Found:
     import torch
 
     from interp.evidence import loss
@@ -166,13 +181,10 @@ def _measure(config: Config, run: Run, model: Model, repeated: Examples, iid: Ex
     from interp.hooks.progress import progress
     from interp.zoo.tasks import first_repeat
 
-    choose, judged = repeated.split(0.5, seed=config.seed)
     size: dict[str, Any] = {"batch_size": config.batch_size}
 
     def telemetry() -> dict[str, Any]:
-        scores = head_scores(
-            model, choose, SCORES, control=iid.select(range(len(choose))), **size
-        ).values()
+        scores = head_scores(model, choose, SCORES, control=control, **size).values()
         return {
             **{score.name: score.values for score in scores},
             **{f"{score.name} (iid)": score.control for score in scores},
@@ -319,12 +331,18 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         f" Load: removing {row.subject} ({config.ablation} ablation) adds {row.effect:.3g} nats a "
         f"token to the loss on repeats ({row.interval[0]:.3g} to {row.interval[1]:.3g}){share}."
     )
-    for same in found.table:
-        if same.subject == row.subject:
-            said += (
-                f" Beside {len(same.controls)} {same.control_family} sets: p {same.p_value:.2g} "
-                f"(smallest attainable {same.p_smallest:.2g}), {same.verdict}."
-            )
+    verdicts = []
+    for same in (r for r in found.table if r.subject == row.subject):
+        match = "" if same.control_match is None else f" ({same.control_match})"
+        said += (
+            f" Beside {len(same.controls)} {same.control_family} sets{match}, which cost "
+            f"{max(same.controls):.2g} at most: p {same.p_value:.2g} (smallest attainable "
+            f"{same.p_smallest:.2g}), {same.verdict}."
+        )
+        verdicts.append(f"{same.verdict} (p {same.p_value:.2g}, {same.control_family})")
+    alone = [f"{p.name} costs {p.effect:.3g}" for p in found.points if p.highlighted]
+    if len(alone) > 1:
+        said += f" Removed alone, {', '.join(alone)}."
     costliest = max(found.points, key=lambda point: point.effect)
     said += (
         f" Of all heads removed alone, {costliest.name} costs most: {costliest.effect:.3g}, with "
@@ -346,9 +364,10 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         "p_value": row.p_value,
         "p_smallest": row.p_smallest,
         "verdict": row.verdict,
+        "verdicts": {r.control_family: r.verdict for r in found.table if r.subject == row.subject},
         "costliest_head": costliest.name,
         "costliest_effect": costliest.effect,
         "untested": list(found.plan.untested),
-        "headline": f"{absent}{row.subject} {row.verdict} (p {row.p_value:.2g})",
+        "headline": f"{absent}{row.subject} {', '.join(verdicts)}",
         "conclusion": said,
     }

@@ -13,7 +13,7 @@ from interp.configs import overlay
 from interp.flags import Option, UsageError, parse_fields, split_options
 from interp.runfolder.claim import new_folder
 from interp.runfolder.files import names_in, write_text
-from interp.runfolder.reader import TRACEBACK, one_line
+from interp.runfolder.reader import CONFIG, TRACEBACK, one_line
 from interp.runs import Run, RunError
 from interp.studies import Study, find_studies, load_study
 
@@ -53,7 +53,9 @@ def run_experiment(args: Sequence[str]) -> int:
         raise UsageError("--resume needs --out DIR, the run to finish (see interp runs)")
     # Bare, --resume means the run as it was begun.
     if asked["resume"] and out is not None and not (file or asked["preset"] or flags):
-        file = out if (out / "config.yaml").is_file() else None
+        if not (out / CONFIG).is_file():
+            raise UsageError(f"{out} holds no run to finish: give its folder (see interp runs)")
+        file = out
     config = parse_fields(
         study.config_class,
         study.values(asked["preset"], file),

@@ -5,7 +5,7 @@ Four steps:
 1. A *signature* says that a component looks the part. It decides nothing here.
 2. The *effect* is how much worse the model gets, on held-out examples, when it is removed.
 3. The *controls* are the same for matched components drawn at random; the *excess* is the effect
-   over their mean, and the *p-value* the rank of the effect among them.
+   over their mean. The *p-value* is the rank of the effect among sets of the same shape.
 4. The *verdict* needs both: rare among components (p) and real over examples (intervals). It is
    reached in :mod:`interp.evidence.verdict`.
 """
@@ -35,8 +35,8 @@ class Evidence:
     Made by :func:`interp.evidence.weigh`, which explains the three verdicts:
 
     * **load-bearing**: p ≤ α, and the intervals of effect and excess both lie above zero.
-    * **underpowered**: the intervals lie above zero and the effect exceeds every control's, but
-      so few controls were drawn that even this p is above α.
+    * **underpowered**: the intervals lie above zero and the effect exceeds that of every null
+      set, but these are too few for p ≤ α, or the groups of examples too few for an interval.
     * **not load-bearing**: anything else. It means *not distinguishable from removing matched
       random components*, not that the effect is shown to be zero.
 
@@ -55,9 +55,14 @@ class Evidence:
         excess_interval: Of the excess, paired by example.
         controls: The effect of each control set.
         control_family: How the controls are matched.
-        p_value: Rank of the effect among the controls (one-sided, never 0).
+        null_effects: The effects of sets of the same shape that may share components with the
+            subject; the same as ``controls`` for one component.
+        p_value: Rank of the effect among ``null_effects`` (one-sided, never 0).
         n_possible: How many control sets exist at all.
-        p_smallest: The smallest p these controls could have given.
+        n_null_possible: How many null sets exist.
+        control_match: How well the controls match, such as their norms beside the subject's, or
+            None where the family matches exactly.
+        p_smallest: The smallest p these null sets could have given.
         alpha: Level of the test.
         confidence: Coverage of the intervals.
         n_examples: Examples measured.
@@ -84,8 +89,11 @@ class Evidence:
     excess_interval: Interval
     controls: tuple[float, ...]
     control_family: str
+    null_effects: tuple[float, ...]
     p_value: float
     n_possible: int
+    n_null_possible: int
+    control_match: str | None
     p_smallest: float
     alpha: float
     confidence: float
@@ -104,6 +112,8 @@ class Evidence:
                 f"{self.subject}: evidence needs controls; measure the same effect for "
                 "matched-random components (interp.evidence.layer_matched) and pass them"
             )
+        if not self.null_effects:
+            raise EvidenceError(f"{self.subject}: evidence needs null sets to take p from")
         if self.n_possible < len(self.controls):
             raise EvidenceError(
                 f"{self.subject}: {len(self.controls)} controls cannot come from "
@@ -131,6 +141,7 @@ class Evidence:
         n, mean = len(self.controls), math.fsum(self.controls) / len(self.controls)
         absent = "" if self.has_signature else ", absent"
         share = "" if self.share is None else f" ({round(self.share, 2) + 0.0:.0%})"
+        match = "" if self.control_match is None else f"\n{self.control_match}"
         adjusted = "" if self.p_holm is None else f"\nHolm {short(self.p_holm, 2)}"
         return {
             "subject": self.subject,
@@ -138,8 +149,9 @@ class Evidence:
             f"{self.signature_name}{absent}",
             "effect (share)": f"{short(self.effect)} {self.units}{share}\n{span(self.interval)}",
             "controls, mean to max": f"{short(mean, 2)} to {short(max(self.controls), 2)}\n"
-            f"{n} of {count(self.n_possible)}\n{self.control_family}",
-            "p (smallest)": f"{short(self.p_value, 2)} ({short(self.p_smallest, 2)}){adjusted}",
+            f"{n} of {count(self.n_possible)}\n{self.control_family}{match}",
+            "p (smallest)": f"{short(self.p_value, 2)} ({short(self.p_smallest, 2)})\n"
+            f"{len(self.null_effects)} of {count(self.n_null_possible)}{adjusted}",
             "verdict": self.verdict,
         }
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _INTERVALS = ("interval", "excess_interval")
+_LISTS = ("controls", "null_effects")
 # C(720, 30) has 54 digits: counts of control sets go into a frame as text, exactly.
-_AS_TEXT = ("n_possible",)
+_AS_TEXT = ("n_possible", "n_null_possible")
 # A field's annotation: its column's type, nullable where the field is, and its Python type.
 _KINDS: dict[str, tuple[str, type]] = {
     "str": ("string", str),
@@ -33,8 +34,9 @@ def evidence_frame(rows: Iterable[Evidence]) -> pd.DataFrame:
     """Lay evidence out as a tidy frame, one row a subject, that parquet stores without loss.
 
     Columns are the fields of :class:`Evidence`, except that each interval becomes two
-    (``interval_low``, ``interval_high``), ``controls`` holds a list in each cell, and
-    ``n_possible`` is text (it can exceed 64 bits). Missing values are nulls, not NaN.
+    (``interval_low``, ``interval_high``), ``controls`` and ``null_effects`` hold a list in each
+    cell, and ``n_possible`` and ``n_null_possible`` are text (they can exceed 64 bits). Missing
+    values are nulls, not NaN.
     """
     import pandas as pd
 
@@ -67,7 +69,7 @@ def read_evidence(frame: pd.DataFrame) -> list[Evidence]:
             name = field.name
             if name in _INTERVALS:
                 values[name] = [float(record[f"{name}_{end}"]) for end in ("low", "high")]
-            elif name == "controls":
+            elif name in _LISTS:
                 values[name] = [float(effect) for effect in record[name]]
             elif pd.isna(record[name]):
                 values[name] = None

@@ -16,6 +16,9 @@ from interp.evidence.evidence import Evidence, EvidenceError, Interval, Verdict,
 from interp.evidence.metrics import Metric, damage
 from interp.evidence.statistics import bootstrap_interval, holm, rank_p_value, smallest_p
 
+# Five groups is where the smallest sign-flip p, 2⁻⁵, first passes .05.
+FEWEST_GROUPS = 5
+
 
 def weigh(
     subject: str,
@@ -29,6 +32,7 @@ def weigh(
     ablated: Float[Tensor, " example"],
     control_effects: Float[Tensor, "control example"],
     controls: ControlSets,
+    null_effects: Float[Tensor, "null example"] | None = None,
     groups: Sequence[object] | None = None,
     alpha: float = 0.05,
     confidence: float = 0.95,
@@ -40,14 +44,17 @@ def weigh(
     """Weigh one component's effect against its controls' and reach a verdict.
 
     Two kinds of chance must be ruled out, and one number cannot do both. That some component has
-    to be the largest is the p-value's business: the rank of the effect among the controls', valid
-    when the target, had it no special role, were exchangeable with them. That these examples
-    happened to suffer is the intervals': of the effect, since the model must get worse and not
-    merely improve less than under the controls, and of the excess over the mean control.
+    to be the largest is the p-value's business: the rank of the effect among sets of the same
+    shape, valid when the target, had it no special role, were exchangeable with them. These sets
+    may share components with the target (``interp.evidence.controls`` says why they must). That
+    these examples happened to suffer is the intervals': of the effect, since the model must get
+    worse and not merely improve less than under the controls, and of the excess over the mean
+    control.
 
-    With n controls p cannot be below 1/(n+1). An effect that beats them all and still has p > α
-    has been shown neither way, and is called underpowered. An effect that some control equals is
-    not load-bearing however few the controls, since more of them could hardly help it.
+    With n such sets p cannot be below 1/(n+1). An effect that beats them all and still has p > α
+    has been shown neither way, and is called underpowered; so is one measured on fewer than five
+    groups. An effect that some set equals often enough for p > α is not load-bearing however few
+    the sets, since more of them could hardly help it.
 
     Args:
         subject: What was removed.
@@ -60,6 +67,8 @@ def weigh(
         ablated: The metric with the component removed, on the same examples.
         control_effects: What ``damage`` gives with each control set removed, on the same examples.
         controls: The sets, in the order of ``control_effects``.
+        null_effects: The same for ``controls.null_sets``, from which p is read; those of the
+            controls where omitted, which is right for a single component only.
         groups: Which examples belong together (``Examples.groups``); None if all independent.
         alpha: Level of the test, before any correction for several (:func:`correct`).
         confidence: Coverage of the intervals.
@@ -95,6 +104,7 @@ def weigh(
         raise EvidenceError(f"{subject}: a control effect is not finite")
     excess = harm - other.mean(axis=0)
     effects = tuple(float(effect) for effect in other.mean(axis=1))
+    null = effects if null_effects is None else _null(subject, null_effects, controls, len(harm))
     effect = float(harm.mean())
     share, share_reason = _share(effect, gain, resolution, metric.units)
 
@@ -118,9 +128,12 @@ def weigh(
         excess_interval=interval(excess),
         controls=effects,
         control_family=controls.family,
-        p_value=rank_p_value(effect, effects, resolution=resolution),
+        null_effects=null,
+        p_value=rank_p_value(effect, null, resolution=resolution),
         n_possible=controls.n_possible,
-        p_smallest=smallest_p(len(effects)),
+        n_null_possible=controls.n_null_possible,
+        control_match=_match(controls),
+        p_smallest=smallest_p(len(null)),
         alpha=alpha,
         confidence=confidence,
         n_examples=len(harm),
@@ -169,8 +182,13 @@ def _judge(row: Evidence) -> Evidence:
 
 def _verdict(row: Evidence) -> tuple[Verdict, str]:
     """Read the verdict and its reason off the numbers."""
-    n = len(row.controls)
+    n = len(row.null_effects)
     at_least = round(row.p_value * (n + 1)) - 1
+    sets = (
+        f"{row.control_family} sets"
+        if row.null_effects != row.controls
+        else (f"{row.control_family} controls")
+    )
     p = row.p_value if row.p_holm is None else row.p_holm
     after = "" if row.p_holm is None else " after Holm's correction"
     level = f"{row.confidence:.0%} interval"
@@ -185,24 +203,52 @@ def _verdict(row: Evidence) -> tuple[Verdict, str]:
             f"{row.control_family} control: excess {short(row.excess)} {row.units}, {level} "
             f"{span(row.excess_interval)}."
         )
+    if p <= row.alpha and row.n_groups < FEWEST_GROUPS:
+        return "underpowered", (
+            f"Removing {row.subject} costs more than {row.control_family} sets do, but on "
+            f"{row.n_groups} independent groups of examples; {FEWEST_GROUPS} are the fewest from "
+            "which an effect can be told from chance at .05."
+        )
     if p <= row.alpha:
         beaten = f"all {n}" if at_least == 0 else f"{n - at_least} of {n}"
         return "load-bearing", (
             f"Removing {row.subject} costs {short(row.excess)} {row.units} more than the mean "
             f"{row.control_family} control ({level} {span(row.excess_interval)}) and more than "
-            f"{beaten} of them (p = {short(p)}{after})."
+            f"{beaten} {sets} (p = {short(p)}{after})."
         )
     if at_least == 0:
-        exist = count(row.n_possible)
-        more = "no more exist" if row.n_possible == n else f"{exist} exist, so draw more"
+        exist = count(row.n_null_possible)
+        more = "no more exist" if row.n_null_possible == n else f"{exist} exist, so draw more"
         return "underpowered", (
-            f"Removing {row.subject} costs more than every {row.control_family} control, but "
-            f"with {n} of them p cannot be below {short(p)}{after}; {more}."
+            f"Removing {row.subject} costs more than every one of {n} {sets}, but with so few p "
+            f"cannot be below {short(p)}{after}; {more}."
         )
     return "not load-bearing", (
-        f"{at_least} of {n} {row.control_family} controls cost at least as much as removing "
-        f"{row.subject} (p = {short(p)}{after})."
+        f"{at_least} of {n} {sets} cost at least as much as removing {row.subject} "
+        f"(p = {short(p)}{after})."
     )
+
+
+def _match(controls: ControlSets) -> str | None:
+    """How near the controls' norms are to the target's, in words; None where not matched on it."""
+    if controls.norm_ratios is None:
+        return None
+    low, high = min(controls.norm_ratios), max(controls.norm_ratios)
+    return f"×{low:.2g} to {high:.2g} of the norm"
+
+
+def _null(
+    subject: str, effects: Tensor, controls: ControlSets, n_examples: int
+) -> tuple[float, ...]:
+    if tuple(effects.shape) != (len(controls.null_sets), n_examples):
+        raise EvidenceError(
+            f"{subject}: null_effects of shape {list(effects.shape)} do not belong to "
+            f"{len(controls.null_sets)} null sets and {n_examples} examples"
+        )
+    means = _exact(effects).mean(dim=1)
+    if not bool(torch.isfinite(means).all()):
+        raise EvidenceError(f"{subject}: a null effect is not finite")
+    return tuple(float(mean) for mean in means)
 
 
 def _share(

@@ -86,8 +86,8 @@ def ablate(
         sets: Sets of (layer, head). A set that stands twice is run once.
         kind: What takes the head's place. ``mean``: its mean output over the reference.
             ``mean-by-position``: the same, for each position. ``zero``: nothing; this also takes
-            away what the head gives every input alike. ``resample``: its output on another
-            example of this set, by a derangement.
+            away what the head gives every input alike. ``resample``: its output on an example
+            of another group of this set, by a derangement.
         reference: Where means are taken, on other examples than these; needed for both means.
         batch_size: Rows at a time; halved on out-of-memory.
         seed: Draws the derangement.
@@ -100,28 +100,36 @@ def ablate(
         SiteError: a head the model does not have.
     """
     wanted = tuple(frozenset((int(layer), int(head)) for layer, head in s) for s in sets)
-    _check(model, wanted, kind, reference)
+    check_ablation(model, wanted, kind, reference)
     layers = sorted({layer for heads in wanted for layer, _ in heads})
-    replacements = _replacements(
+    replacements = replacing_values(
         model, examples, layers, kind=kind, reference=reference, batch_size=batch_size
     )
+
+    # No wider than metrics are computed in: the type says which differences are mere rounding.
+    kept = torch.promote_types(model.dtype, torch.float32)
 
     def interventions(heads: frozenset[Head]) -> list[Intervention]:
         if kind != "resample":
             return ablate_heads(sorted(heads), None if kind == "zero" else replacements)
         return [
-            resample(Site(layer, "z", head), replacements[layer][:, :, head], seed=seed)
+            resample(
+                Site(layer, "z", head),
+                replacements[layer][:, :, head],
+                seed=seed,
+                groups=examples.groups,
+            )
             for layer, head in sorted(heads)
         ]
 
     def measure(heads: frozenset[Head]) -> Float[Tensor, " example"]:
-        values = torch.zeros(len(examples), dtype=torch.float64)
+        values = torch.zeros(len(examples), dtype=kept)
         with session(model, intervene=interventions(heads)) as s:
 
             def work(rows: slice) -> None:
                 batch = examples.select(range(rows.start, rows.stop))
                 logits = s.run(batch, rows=rows)
-                values[rows] = metric.per_example(logits, batch).to(torch.float64).cpu()
+                values[rows] = metric.per_example(logits, batch).to("cpu", kept)
 
             in_batches(len(examples), batch_size, work)
         return values
@@ -132,7 +140,7 @@ def ablate(
             if heads not in results:
                 results[heads] = measure(heads)
             advance(1)
-    ablated = torch.zeros((len(wanted), len(examples)), dtype=torch.float64)
+    ablated = torch.zeros((len(wanted), len(examples)), dtype=kept)
     for i, heads in enumerate(wanted):
         ablated[i] = results[heads]
     return Ablations(metric, wanted, results[frozenset()], ablated)
@@ -167,9 +175,10 @@ def output_norms(
     return (total / examples.mask.sum()).to(torch.float32)
 
 
-def _check(
+def check_ablation(
     model: Model, sets: Sequence[frozenset[Head]], kind: str, reference: Examples | None
 ) -> None:
+    """Refuse an unknown kind, a missing reference, or heads the model does not have."""
     if kind not in get_args(AblationKind):
         raise AblationError(
             f"unknown ablation {kind!r}; expected one of {', '.join(get_args(AblationKind))}"
@@ -183,7 +192,7 @@ def _check(
         Site(layer, "z", head).point(model)  # raises, naming the heads there are
 
 
-def _replacements(
+def replacing_values(
     model: Model,
     examples: Examples,
     layers: Sequence[int],

@@ -15,6 +15,7 @@ Four steps:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,7 +118,8 @@ def plan_ablations(
         The plan; nothing has been removed yet.
 
     Raises:
-        ValueError: shapes that do not agree, or nothing to test.
+        ValueError: shapes that do not agree, a count or threshold out of range, or nothing to
+            test.
     """
     if not scores.shape == null.shape == norms.shape:
         raise ValueError(
@@ -126,6 +128,8 @@ def plan_ablations(
         )
     if min(top, at_most, n_controls) < 1:
         raise ValueError("top, at_most and n_controls must each be at least 1")
+    if not 0 < threshold < math.inf:
+        raise ValueError(f"threshold is {threshold}; expected how far above its null, more than 0")
     n_layers, n_heads = scores.shape
     order = torch.argsort((scores - null).flatten(), descending=True, stable=True).tolist()
     ranked: list[Head] = [divmod(i, n_heads) for i in order]
@@ -135,9 +139,7 @@ def plan_ablations(
     selected = {*target, *carrying}
     untested: list[str] = []
     subjects: list[Subject] = []
-    tested = [target] if len(target) > 1 else []
-    tested += [frozenset([head]) for head in ranked[:top]]
-    for heads in tested:
+    for heads in dict.fromkeys([target, *(frozenset([head]) for head in ranked[:top])]):
         families = []
         for family in ("layer-matched", "norm-matched"):
             try:
@@ -171,7 +173,7 @@ def plan_ablations(
     sets = dict.fromkeys(s.heads for s in subjects)
     for subject in subjects:
         for family_sets in subject.controls:
-            sets.update(dict.fromkeys(family_sets.sets))
+            sets.update(dict.fromkeys((*family_sets.sets, *family_sets.null_sets)))
     sets.update(dict.fromkeys(frozenset([h]) for h in sorted(ranked)))
     return Plan(
         signature_name=signature_name,
@@ -223,6 +225,7 @@ def judge(
                 ablated=ablations.ablated[where[subject.heads]],
                 control_effects=effects[[where[s] for s in controls.sets]],
                 controls=controls,
+                null_effects=effects[[where[s] for s in controls.null_sets]],
                 groups=groups,
                 alpha=alpha,
                 gain=gain,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -192,7 +193,11 @@ def mean(site: Site | str, reference: Float[Tensor, " *axes"]) -> Intervention:
 
 
 def resample(
-    site: Site | str, activations: Float[Tensor, "example ..."], *, seed: int
+    site: Site | str,
+    activations: Float[Tensor, "example ..."],
+    *,
+    seed: int,
+    groups: Sequence[str] = (),
 ) -> Intervention:
     """Replace by what the site held on another example, by a seeded derangement.
 
@@ -201,13 +206,14 @@ def resample(
         activations: What the site holds on every example of the set to be run, in its order;
             with all positions, or for a site with one position, that position alone.
         seed: Draws the derangement: no example receives its own activation.
+        groups: One label an example, where some belong together (``Examples.groups``): then none
+            receives its own group's either, such as that of the same prompt standing twice.
 
     Raises:
-        SiteError: fewer than two examples.
+        SiteError: fewer than two examples, or a group of more than half of them.
     """
-    return Intervention(
-        Site.parse(site), "resample", activations, source=derangement(len(activations), seed=seed)
-    )
+    source = derangement(len(activations), seed=seed, groups=groups)
+    return Intervention(Site.parse(site), "resample", activations, source=source)
 
 
 def set_to(site: Site | str, value: Float[Tensor, " *axes"]) -> Intervention:
@@ -250,17 +256,32 @@ def project_out(site: Site | str, directions: Float[Tensor, " *axes"]) -> Interv
     return Intervention(site, "project", q)
 
 
-def derangement(n: int, *, seed: int) -> Int[Tensor, " n"]:
-    """A random permutation of 0…n−1 that leaves nothing in place.
+def derangement(n: int, *, seed: int, groups: Sequence[str] = ()) -> Int[Tensor, " n"]:
+    """A random permutation of 0…n−1 that leaves nothing in place, or in its own group.
 
-    Drawn by rejection, so every derangement is equally likely (about e tries).
+    Where all groups differ it is drawn by rejection, so every derangement is equally likely (about
+    e tries). Else the examples are shuffled, put together by group, and moved on by the size of the
+    largest, which is the shortest move that takes every one out of its group.
 
     Raises:
-        SiteError: n < 2, where there is none.
+        SiteError: n < 2, labels for another number, or a group of more than half: there is none.
     """
     if n < 2:
         raise SiteError(f"resampling needs at least two examples, got {n}")
+    if groups and len(groups) != n:
+        raise SiteError(f"resampling {n} examples needs as many group labels, got {len(groups)}")
     generator = torch.Generator().manual_seed(seed)
+    sizes = Counter(groups)
+    if len(sizes) < len(groups):
+        label, largest = sizes.most_common(1)[0]
+        if 2 * largest > n:
+            raise SiteError(
+                f"{largest} of {n} examples are of the group {label!r}: too few others to resample"
+            )
+        together = sorted(torch.randperm(n, generator=generator).tolist(), key=groups.__getitem__)
+        source = torch.empty(n, dtype=torch.int64)
+        source[together] = torch.tensor(together).roll(-largest)
+        return source
     while True:
         order = torch.randperm(n, generator=generator)
         if not bool((order == torch.arange(n)).any()):

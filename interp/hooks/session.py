@@ -232,8 +232,7 @@ def session(
             opened._add_intervention(intervention)
         for site in dict.fromkeys(s.whole for s in sites):
             opened._add_capture(site, keep_graph=keep_graph)
-        if watched:
-            opened._let_patterns_go()
+        opened._let_patterns_go()
         for site, look in watched.items():
             opened._add_look(f"watch {site}", site, look)
         yield opened

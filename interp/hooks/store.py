@@ -65,7 +65,10 @@ class Store:
         state_file = folder / "capture.json"
         if not state_file.is_file():
             return
-        state = json.loads(state_file.read_text(encoding="utf-8"))
+        try:
+            state = json.loads(state_file.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise SiteError(f"{state_file} is damaged ({error}); delete {folder}") from error
         if state["key"] != self._key:
             raise SiteError(
                 f"{folder} holds another capture (model, examples, sites or positions "

@@ -122,7 +122,7 @@ def load_model(
         if value is not None
     }
     spec = replace(spec, **changes, trust_remote_code=spec.trust_remote_code or trust_remote_code)
-    where = _device(spec.device)
+    where = require_device(spec.device)
     torch_dtype = getattr(torch, spec.dtype)
     # Building modules draws numbers that are then overwritten: not from the caller's stream.
     with _plain_memory_errors(spec), torch.random.fork_rng(devices=[]):
@@ -138,7 +138,12 @@ def load_model(
         return wrap(loaded.to(where), found, spec)
 
 
-def _device(text: str) -> torch.device:
+def require_device(text: str) -> torch.device:
+    """Return the torch device that ``text`` names.
+
+    Raises:
+        ModelError: there is no such device, or not here.
+    """
     try:
         device = torch.device(text)
     except RuntimeError as error:

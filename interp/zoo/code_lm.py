@@ -136,7 +136,8 @@ def _card(
             "Its induction heads come from repeated random tokens; they say nothing about whether "
             "text alone would form them.",
             "While they formed, only the first few heads of each layer wrote (recipe, stages, "
-            "heads); so they are found among those.",
+            "heads); so they are found among those, and the other heads of their layer are "
+            "controls that could hardly have mattered as much.",
             "The scores under 'measured' are signatures. Whether the model depends on a head is a "
             "separate, causal question.",
             "Held-out files share boilerplate, and some much more, with training files: only exact "

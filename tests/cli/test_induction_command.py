@@ -39,6 +39,9 @@ def test_every_file_is_there_and_speaks(finished):
     assert len(next(iter(_flat(provenance["model"])))) == 64
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["verdict"] == "load-bearing"
+    # Both families, whatever each of them says.
+    assert "0.05, layer-matched" in metrics["headline"]
+    assert "underpowered (p 0.053, norm-matched)" in metrics["headline"]
     assert yaml.safe_load((finished / "config.yaml").read_text())["n"] == 16
 
 
@@ -81,8 +84,12 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(finished, tmp_path, monk
     [
         (["--model", "zoo:induction-exat"], "zoo:induction-exact"),
         (["--model", "./no-such-folder"], "no folder ./no-such-folder"),
+        (["--device", "cuda:99"], "use cpu"),
         (["--n", "2"], "at least 8"),
         (["--alpha", "5"], "between 0 and 1"),
+        (["--seed", "-1"], "from 0"),
+        (["--threshold", "nan"], "between 0 and 1"),
+        (["--resume"], "holds no run to finish"),
         (["--modle", "zoo:code-lm"], "--model"),
         (["--preset", "smokey"], "smoke"),
     ],

@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from interp.evidence import loss
-from interp.heads import ablate, head_scores, iid_control, weigh_heads
+from interp.heads import (
+    ablate,
+    find_targets,
+    head_scores,
+    iid_control,
+    reduce_pattern,
+    weigh_heads,
+)
+from interp.hooks import Site, ablate_heads, reference_mean, session
 from interp.models import ModelSpec, load_model
 from interp.studies import run_study
 from interp.zoo.induction_exact import closed_form
@@ -79,8 +87,12 @@ def test_the_decoy_has_the_signature_and_not_the_load(runs):
     # 18 others in the layer, so p cannot pass Holm's correction: the effect is there all the same.
     assert (real["verdict"] == "underpowered").all()
     assert (real["effect"] > 3.3).all()
+    # The pair costs no more than the real head with any other: it is that head, not the pair.
     both = table.iloc[0]
-    assert both["verdict"] == "load-bearing"
+    assert both["verdict"] == "not load-bearing" and both["effect"] > 3.3
+    # The two together bear the load; what is said of them must not hide that one does not.
+    said = run.metrics["conclusion"]
+    assert f"{known['heads']['decoy']} costs 0, {known['heads']['induction']} costs 3.3" in said
 
 
 def test_random_weights_have_neither(tmp_path):
@@ -128,6 +140,25 @@ def test_code_lm_depends_on_its_induction_heads(runs):
     assert metrics["top_score_iid"] < 0.05
     assert metrics["verdict"] == "load-bearing", metrics["conclusion"]
     assert metrics["p_value"] <= 0.05
+
+
+def test_code_lm_induction_rests_on_its_previous_token_head():
+    """As the README says: without L0H0 the two heads no longer look for what came before."""
+    model = load_model("zoo:code-lm")
+    rng = torch.Generator().manual_seed(0)
+    prompts = repeated_tokens(
+        model.ordinary_ids, n=16, length=25, bos_id=model.bos_id, generator=rng
+    )
+    means = reference_mean(model, prompts, "L0.z")[Site.parse("L0.z")]
+    targets = find_targets(prompts, "after", special=model.special_ids, scored_only=True)
+    left = {}
+    for removed in (None, 0, 1):
+        change = [] if removed is None else ablate_heads([(0, removed)], {0: means})
+        with session(model, intervene=change, capture="L1.pattern") as s:
+            s.run(prompts)
+        left[removed] = reduce_pattern(s["L1.pattern"], targets).mean(0)[:2]
+    assert bool((left[None] > 0.7).all()) and bool((left[1] > 0.7).all())
+    assert bool((left[0] < 0.1).all())
 
 
 def test_a_model_without_induction_heads_is_told_so(runs, shared_models):

@@ -93,6 +93,41 @@ def test_norm_matched_equals_brute_force(
         assert not heads & target
 
 
+def test_null_sets_are_all_sets_of_the_shape_but_the_target() -> None:
+    target = {(0, 0), (0, 1), (1, 2)}
+    found = layer_matched(target, 2, 5, n=999, seed=0)
+    alike = {
+        frozenset({(0, i), (0, j), (1, k)})
+        for i, j in itertools.combinations(range(5), 2)
+        for k in range(5)
+    }
+    assert set(found.null_sets) == alike - {frozenset(target)}
+    assert found.n_null_possible == len(found.null_sets) == 49
+    assert set(found.sets) == {heads for heads in found.null_sets if not heads & target}
+    few = layer_matched(target, 2, 5, n=7, seed=0)
+    assert len(few.null_sets) == 7 and set(few.null_sets) <= set(found.null_sets)
+
+
+def test_null_sets_of_one_head_are_its_controls() -> None:
+    for found in (
+        layer_matched({(0, 0)}, 2, 5, n=99, seed=0),
+        norm_matched({(0, 0)}, torch.ones(2, 5), n=99, seed=0),
+    ):
+        assert found.null_sets == found.sets
+        assert found.n_null_possible == found.n_possible
+
+
+def test_null_sets_leave_out_what_is_excluded() -> None:
+    target, other = {(0, 0), (0, 1)}, (0, 2)
+    for found in (
+        layer_matched(target, 1, 8, n=999, seed=0, exclude=[other]),
+        norm_matched(target, torch.ones(1, 8), n=999, seed=0, exclude=[other]),
+    ):
+        assert not any(other in heads for heads in found.null_sets)
+        assert any(heads & target for heads in found.null_sets)
+        assert frozenset(target) not in found.null_sets
+
+
 def test_norm_ratios_show_how_well_sets_match() -> None:
     norms = torch.tensor([[1.0, 1.5, 0.6, 50.0], [2.0, 0.4, 10.0, 0.0]])
     near = norm_matched({(0, 0)}, norms, n=99, seed=0)

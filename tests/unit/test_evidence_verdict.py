@@ -72,13 +72,16 @@ def test_a_large_effect_is_load_bearing() -> None:
     assert found.interval[0] < found.effect < found.interval[1]
     assert found.excess_interval[0] < found.excess < found.excess_interval[1]
     assert (found.n_examples, found.n_groups) == (N, N)
-    assert "more than all 19 of them" in found.reason
+    assert "more than all 19 layer-matched controls" in found.reason
 
 
 def test_few_controls_are_underpowered_and_say_why() -> None:
     found = row(n=3)
     assert found.verdict == "underpowered"
-    assert "with 3 of them p cannot be below 0.25; no more exist" in found.reason
+    assert (
+        "every one of 3 layer-matched controls, but with so few p cannot be below 0.25; no more"
+        in found.reason
+    )
     assert "so draw more" in row(n=3, controls=sets(3, 40)).reason
     assert "~10^99" in row(n=3, controls=sets(3, 10**99)).reason
 

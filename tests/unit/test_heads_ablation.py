@@ -33,10 +33,16 @@ def by_hand(model, examples, heads, replacement):
         point.add_hook(put)
         points.append(point)
     try:
-        return loss.per_example(model.logits(examples.tokens), examples).double()
+        return loss.per_example(model.logits(examples.tokens), examples)
     finally:
         for point in points:
             point.remove_hooks()
+
+
+def test_values_keep_the_type_they_were_computed_in(model, examples):
+    """So that ``weigh`` takes differences of float32 rounding for what they are."""
+    found = ablate(model, examples, loss, [[(0, 1)]], kind="zero")
+    assert found.clean.dtype == found.ablated.dtype == torch.float32
 
 
 SETS = [[], [(0, 1)], [(2, 3), (1, 0)], [(0, 0), (0, 2), (2, 1)]]
@@ -67,7 +73,7 @@ def test_equals_a_hand_made_hook(model, examples, kind):
             row, by_hand(model, examples, heads, replacement), rtol=0, atol=1e-5
         )
     assert torch.equal(found.ablated[0], found.clean), "the empty set must be the clean run"
-    assert torch.equal(found.effects[0], torch.zeros(len(examples), dtype=torch.float64))
+    assert torch.equal(found.effects[0], torch.zeros(len(examples)))
     assert float(found.effects[1:].abs().max()) > 1e-3, "removing heads must matter here"
 
 

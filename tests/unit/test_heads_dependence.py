@@ -72,6 +72,13 @@ def test_a_target_without_layer_controls_is_said_to_be_untested():
     assert all(c.family == "norm-matched" for s in made.subjects[:1] for c in s.controls)
 
 
+def test_the_target_is_tested_even_where_it_is_none_of_the_strongest():
+    crowded = {f"L0H{h}": 0.9 for h in range(12)}
+    made = plan(scores(**crowded, L1H3=0.5), top=1)
+    assert made.target == {(1, 3)}, "layer 0 has no head left to compare with"
+    assert made.subjects[0].heads == made.target
+
+
 def test_every_head_alone_is_among_the_sets():
     made = plan(scores(L1H3=0.9))
     assert {frozenset([(i, j)]) for i in range(4) for j in range(12)} <= set(made.sets)
@@ -116,6 +123,9 @@ def test_bad_arguments_are_refused():
         plan_ablations("x", values, values[:2], values, seed=0)
     with pytest.raises(ValueError, match="at least 1"):
         plan(values, top=0)
+    for threshold in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="how far above its null"):
+            plan(values, threshold=threshold)
     with pytest.raises(ValueError, match="no head of this model can be compared"):
         plan(scores((1, 1), L0H0=0.9))
 

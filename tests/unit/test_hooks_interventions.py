@@ -220,6 +220,24 @@ def test_derangements(n, seed):
     assert torch.equal(order, derangement(n, seed=seed))
 
 
+@given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=40), st.integers(0, 2**31))
+def test_derangements_leave_the_group_where_they_can(groups, seed):
+    most = max(groups.count(label) for label in groups)
+    if len(set(groups)) < len(groups) < 2 * most:
+        with pytest.raises(SiteError, match="too few others"):
+            derangement(len(groups), seed=seed, groups=groups)
+        return
+    order = derangement(len(groups), seed=seed, groups=groups).tolist()
+    assert sorted(order) == list(range(len(groups)))
+    assert all(groups[i] != groups[source] for i, source in enumerate(order))
+
+
+def test_groups_of_one_change_no_derangement():
+    assert torch.equal(derangement(5, seed=2), derangement(5, seed=2, groups="abcde"))
+    with pytest.raises(SiteError, match="as many group labels"):
+        derangement(5, seed=2, groups="abc")
+
+
 def test_derangements_leave_the_global_generator_alone():
     before = torch.get_rng_state()
     derangement(20, seed=1)
