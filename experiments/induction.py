@@ -8,6 +8,7 @@ Load: what removing those heads costs on held-out repeats, beside removing match
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,6 +86,8 @@ class Found:
         tensors: Scores, i.i.d. scores and output norms, [layer, head] each.
         ablations: What came of removing each set.
         points: Every head alone, layer by layer.
+        length: Tokens in the block that is repeated.
+        d_vocab: Size of the vocabulary.
         gain: Loss on the first repeat minus loss on the second, in nats a token.
         table: The evidence, the target's rows first.
     """
@@ -93,6 +96,8 @@ class Found:
     tensors: dict[str, Tensor]
     ablations: Ablations
     points: tuple[Point, ...]
+    length: int
+    d_vocab: int
     gain: float
     table: EvidenceTable
 
@@ -141,7 +146,7 @@ def run(config: Config, run: Run) -> None:
         seeds={"all": config.seed},
         device=config.device,
     )
-    found = _measure(config, run, model, choose, control, judged)
+    found = _measure(config, run, model, choose=choose, control=control, judged=judged)
     _save_tables(config, run, found)
     _save_figures(config, run, found)
     run.save_metrics(_metrics(config, found))
@@ -172,7 +177,13 @@ def _examples(model: Model, config: Config) -> Examples:
 
 
 def _measure(
-    config: Config, run: Run, model: Model, choose: Examples, control: Examples, judged: Examples
+    config: Config,
+    run: Run,
+    model: Model,
+    *,
+    choose: Examples,
+    control: Examples,
+    judged: Examples,
 ) -> Found:
     import torch
 
@@ -229,7 +240,8 @@ def _measure(
     gain = float(first.mean() - ablations.clean.mean())
     table = judge(plan, ablations, judged.groups, gain=gain, alpha=config.alpha, seed=config.seed)
     points = _each_head(config, plan, tensors["induction"], ablations, judged.groups)
-    return Found(plan, tensors, ablations, points, gain, table)
+    length = int(judged.scored[0].sum()) + 1 if judged.scored is not None else 0
+    return Found(plan, tensors, ablations, points, length, model.d_vocab, gain, table)
 
 
 def _save_tables(config: Config, run: Run, found: Found) -> None:
@@ -286,6 +298,7 @@ def _save_figures(config: Config, run: Run, found: Found) -> None:
             label="induction score (share of attention)",
             title=f"{config.model}: who looks like an induction head",
             null=float(found.tensors["induction (iid)"].mean()),
+            null_label="i.i.d. control, all heads",
             marked=sorted(found.plan.target) if found.plan.present else (),
         ),
     )
@@ -303,6 +316,14 @@ def _save_figures(config: Config, run: Run, found: Found) -> None:
     )
 
 
+def _looks_like(found: Found, name: str) -> str:
+    """What else a head's attention looks like, where it is plain."""
+    index = next(i for i, point in enumerate(found.points) if point.name == name)
+    scores = {score: float(found.tensors[score].flatten()[index]) for score in SCORES[1:]}
+    best = max(scores, key=lambda score: scores[score])
+    return f" and a {best} score of {scores[best]:.2f}" if scores[best] >= 0.3 else ""
+
+
 def _metrics(config: Config, found: Found) -> dict[str, Any]:
     """Headline numbers, and what they mean in plain words."""
     from interp.evidence import head_name
@@ -312,20 +333,27 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
     strongest = f"{head_name(top)} at {float(score[top]):.2f} (i.i.d. {float(null[top]):.2f})"
     n_present = int(((score - null) >= found.plan.threshold).sum())
     row = found.table[0]
+    chance = math.log(found.d_vocab)
+    said = f"Task: repeats of {found.length} random tokens."
+    if row.clean >= chance:
+        said += (
+            f" The model cannot do it: its loss on the repeat is {row.clean:.3g} nats a token, "
+            f"that of guessing {chance:.3g}. Effects on it mean little."
+        )
     if found.plan.present:
         heads = "head carries" if n_present == 1 else "heads carry"
-        said = f"Signature: {n_present} {heads} it, the strongest {strongest}."
+        said += f" Signature: {n_present} {heads} it, the strongest {strongest}."
     else:
-        said = (
-            f"Signature: none. The strongest head is {strongest}, less than "
+        said += (
+            f" Signature: none. The strongest head is {strongest}, less than "
             f"{found.plan.threshold:g} above its own i.i.d. score, so no head is called an "
             "induction head; it is tested all the same."
         )
     share = (
         ""
         if row.share is None
-        else f", {row.share:.0%} of the {found.gain:.3g} by which the second repeat is easier "
-        "than the first"
+        else f", {round(row.share, 2) + 0.0:.0%} of the {found.gain:.3g} by which the second repeat "
+        "is easier than the first"
     )
     said += (
         f" Load: removing {row.subject} ({config.ablation} ablation) adds {row.effect:.3g} nats a "
@@ -346,7 +374,7 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
     costliest = max(found.points, key=lambda point: point.effect)
     said += (
         f" Of all heads removed alone, {costliest.name} costs most: {costliest.effect:.3g}, with "
-        f"an induction score of {costliest.signature:.2f}."
+        f"an induction score of {costliest.signature:.2f}{_looks_like(found, costliest.name)}."
     )
     said += "".join(f" Not tested: {reason}." for reason in found.plan.untested)
     absent = "" if found.plan.present else "no induction signature; "
@@ -357,6 +385,7 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         "n_heads_with_signature": n_present,
         "n_heads": score.numel(),
         "target": row.subject,
+        "length": found.length,
         "loss_clean": row.clean,
         "in_context_gain": found.gain,
         "effect": row.effect,

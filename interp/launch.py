@@ -62,10 +62,19 @@ def run_experiment(args: Sequence[str]) -> int:
         flags,
         options=options,
         prog=prog,
-        description=study.summary,
+        description=f"{study.summary} Presets: {_presets(study)}.",
     )
     with terminal.logging_shown(study.module.__name__.partition(".")[0]):
         return _work(study, config, out, asked["resume"])
+
+
+def _presets(study: Study) -> str:
+    """The presets with what they change."""
+    told = []
+    for name, changes in sorted(study.presets.items()):
+        fields = ", ".join(f"{field}={value}" for field, value in changes.items())
+        told.append(f"{name} ({fields or 'the defaults below'})")
+    return "; ".join(told)
 
 
 def _work(study: Study, config: Any, out: Path | None, resume: bool) -> int:

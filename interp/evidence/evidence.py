@@ -145,7 +145,7 @@ class Evidence:
         adjusted = "" if self.p_holm is None else f"\nHolm {short(self.p_holm, 2)}"
         return {
             "subject": self.subject,
-            "signature (null)": f"{short(self.signature)} ({short(self.signature_null, 2)})\n"
+            "signature (control)": f"{short(self.signature)} ({short(self.signature_null, 2)})\n"
             f"{self.signature_name}{absent}",
             "effect (share)": f"{short(self.effect)} {self.units}{share}\n{span(self.interval)}",
             "controls, mean to max": f"{short(mean, 2)} to {short(max(self.controls), 2)}\n"
@@ -160,7 +160,7 @@ class Evidence:
         if self.p_holm is not None:
             p += f", Holm {short(self.p_holm)}"
         return (
-            f"{self.subject}: {self.signature_name} {short(self.signature)} (null "
+            f"{self.subject}: {self.signature_name} {short(self.signature)} (control "
             f"{short(self.signature_null)}); removing it costs {short(self.effect)} "
             f"{span(self.interval)} {self.units} of {self.metric}, {short(self.excess)} more "
             f"than {len(self.controls)} {self.control_family} controls; {p}: {self.verdict}"

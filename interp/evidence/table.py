@@ -133,7 +133,7 @@ class EvidenceTable(Sequence[Evidence]):
         return "\n".join(map(str, self._rows)) or "no evidence"
 
     def __repr__(self) -> str:
-        return f"EvidenceTable({len(self)} rows)"
+        return str(self)
 
     def __rich__(self) -> Table:
         return rich_table(self._rows)
@@ -143,7 +143,10 @@ class EvidenceTable(Sequence[Evidence]):
         head = "".join(f"<th>{html.escape(name)}</th>" for name in _headings(self._rows))
         body = "".join(
             f'<tr title="{html.escape(row.reason)}">'
-            + "".join(f"<td>{html.escape(text)}</td>" for text in row.cells.values())
+            + "".join(
+                f"<td style='white-space: pre-line'>{html.escape(text)}</td>"
+                for text in row.cells.values()
+            )
             + "</tr>"
             for row in self._rows
         )

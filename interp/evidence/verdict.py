@@ -223,9 +223,10 @@ def _verdict(row: Evidence) -> tuple[Verdict, str]:
             f"Removing {row.subject} costs more than every one of {n} {sets}, but with so few p "
             f"cannot be below {short(p)}{after}; {more}."
         )
+    blunt = "; no effect could have passed here" if row.p_smallest > row.alpha else ""
     return "not load-bearing", (
         f"{at_least} of {n} {sets} cost at least as much as removing {row.subject} "
-        f"(p = {short(p)}{after})."
+        f"(p = {short(p)}{after}{blunt})."
     )
 
 

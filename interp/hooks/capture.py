@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from interp.hooks.progress import progress
@@ -15,6 +15,16 @@ from interp.hooks.sites import Site, SiteError
 from interp.hooks.store import Store
 from interp.models import Examples, Model
 from interp.models.memory import in_batches
+
+
+class Captured(dict[Site, Tensor]):
+    """Activations by site; sites may be written as text: ``found["L1.resid_post"]``."""
+
+    def __missing__(self, key: object) -> Tensor:
+        if isinstance(key, str) and (site := Site.parse(key)) in self:
+            return self[site]
+        raise SiteError(f"{key} was not captured; there are {', '.join(map(str, self))}")
+
 
 Positions = None | int | str | Sequence[int] | Int[Tensor, "..."]
 
@@ -27,11 +37,13 @@ def capture(
     positions: Positions = None,
     batch_size: int = 32,
     path: Path | str | None = None,
-) -> dict[Site, Tensor]:
+) -> Captured:
     """Capture activations at sites over examples, in the order of the examples.
 
     Examples run in batches of similar length; the forward pass stops at the last site needed,
     so later layers and the unembedding cost nothing; results go into tensors allocated once.
+
+    >>> capture(model, model.tokenize(texts), "L1.resid_post", positions="last")["L1.resid_post"]
 
     Args:
         model: The model.
@@ -52,6 +64,11 @@ def capture(
     Raises:
         SiteError: an unknown site, or a position outside an example.
     """
+    if not isinstance(examples, Examples):
+        raise SiteError(
+            f"capture needs Examples, got {type(examples).__name__}; make them with "
+            "model.tokenize(texts) or Examples(tokens=…)"
+        )
     wanted = Site.parse_all(sites)
     if not wanted:
         raise SiteError("no sites to capture; give at least one, such as L0.resid_post")
@@ -94,7 +111,7 @@ def capture(
             advance(len(chosen))
 
         in_batches(len(order) - start, batch_size, work)
-    return {site: store.tensors[site] for site in wanted}
+    return Captured({site: store.tensors[site] for site in wanted})
 
 
 @torch.no_grad()
@@ -105,7 +122,7 @@ def reference_mean(
     *,
     by_position: bool = False,
     batch_size: int = 32,
-) -> dict[Site, Float[Tensor, " *axes"]]:
+) -> Captured:
     """Mean activation at each site over the real tokens of a reference set, streamed.
 
     Args:
@@ -151,7 +168,7 @@ def reference_mean(
     in_batches(len(examples), batch_size, work)
     real = examples.mask[:, :width].cpu()
     counts = (real.sum(0) if by_position else real.sum()).to(torch.float64)
-    means: dict[Site, Tensor] = {}
+    means = Captured()
     for site, total in sums.items():
         n = counts.reshape(-1, *[1] * (total.ndim - 1)) if by_position else counts
         means[site] = (total / n).to(torch.float32)

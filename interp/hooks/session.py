@@ -42,6 +42,7 @@ class Session:
         self._fired: dict[str, bool] = {}
         self._handles: list[tuple[Any, Any]] = []
         self._interventions: list[Intervention] = []
+        self._closed = False
         self._module_handles: list[Any] = []
 
     def __getitem__(self, site: Site | str) -> Tensor:
@@ -80,8 +81,14 @@ class Session:
             grad: Keep gradients.
 
         Raises:
+            HookError: the session is over: its interventions would silently not be made.
             SiteError: an intervention that goes by position, on rows whose positions differ.
         """
+        if self._closed:
+            raise HookError(
+                "this session is over and its hooks are gone: run inside its with block, or use "
+                "model.logits for the model as it is"
+            )
         ids, mask = (tokens.tokens, tokens.mask) if isinstance(tokens, Examples) else (tokens, mask)
         if mask is not None and not bool(mask.all()):
             for intervention in self._interventions:
@@ -166,6 +173,7 @@ class Session:
                 self._module_handles.append(attention.register_forward_hook(forget))
 
     def _remove_hooks(self) -> None:
+        self._closed = True
         for module_handle in self._module_handles:
             module_handle.remove()
         self._module_handles.clear()
@@ -189,7 +197,7 @@ def session(
     model: Model,
     *,
     capture: Sequence[Site | str] | Site | str = (),
-    intervene: Sequence[Intervention] = (),
+    intervene: Sequence[Intervention] | Intervention = (),
     watch: Mapping[Site, Watcher] | Mapping[str, Watcher] | None = None,
     keep_graph: bool = False,
 ) -> Iterator[Session]:
@@ -224,7 +232,12 @@ def session(
         if site != site.whole:
             raise SiteError(f"{site}: a watcher sees the whole activation; watch {site.whole}")
         site.point(model)
+    intervene = [intervene] if isinstance(intervene, Intervention) else list(intervene)
     for intervention in intervene:
+        if not isinstance(intervention, Intervention):
+            raise SiteError(
+                f"{intervention!r} is no intervention; make one, as in zero({str(intervention)!r})"
+            )
         intervention.site.require_editable(model)
     opened = Session(model)
     try:

@@ -107,6 +107,11 @@ class Model:
         Raises:
             ModelError: naming the offending id or length.
         """
+        if not isinstance(tokens, Tensor):
+            raise ModelError(
+                f"expected token ids as a tensor, got {type(tokens).__name__}; "
+                "for text, model.tokenize(text).tokens"
+            )
         if tokens.ndim != 2 or tokens.numel() == 0:
             raise ModelError(f"expected token ids of shape [batch, pos], got {list(tokens.shape)}")
         if tokens.is_floating_point() or tokens.dtype == torch.bool:

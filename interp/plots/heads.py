@@ -21,6 +21,7 @@ def head_map(
     label: str,
     title: str | None = None,
     null: float | None = None,
+    null_label: str = "null",
     marked: Sequence[tuple[int, int]] = (),
 ) -> Figure:
     """Draw one number per head: layers down, heads across.
@@ -30,6 +31,7 @@ def head_map(
         label: What the colour means, with units.
         title: Shown above; none when omitted.
         null: What a head that does nothing of the kind would score, drawn on the colour bar.
+        null_label: What this null is.
         marked: (layer, head) pairs to frame.
     """
     grid = np.asarray(values, dtype=float)
@@ -64,7 +66,7 @@ def head_map(
         for layer, head in marked:
             axes.add_patch(_frame(head, layer))
         marked_null = null is not None and low <= null <= high
-        about = f"{label}\norange: null, {null:.3g}" if marked_null else label
+        about = f"{label}\norange line: {null_label}, {null:.3g}" if marked_null else label
         bar = made.colorbar(image, ax=axes, shrink=0.9, label=plain(about))
         if marked_null:
             bar.ax.axhline(null, color=ORANGE, linewidth=2)
@@ -76,7 +78,7 @@ def head_map(
 def _frame(x: float, y: float) -> object:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=2)
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=2)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,10 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> Path:
     temporary = path.parent / f".{path.name}.tmp-{secrets.token_hex(6)}"
     try:
         write(temporary)
+        # safetensors makes files that only their owner may read; others should open a run too.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

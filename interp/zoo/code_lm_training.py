@@ -40,6 +40,9 @@ class Stage:
 class CodeLMConfig:
     """All that decides the weights; the defaults made the bundled ones.
 
+    There are 12 heads a layer, since 8 with two induction heads in one layer leave few matched
+    sets to compare with.
+
     Contexts are in tokens, ``<|endoftext|>`` included. The learning rate ramps up over
     ``ramp_steps``, stays at ``lr`` until the end of the first stage, then falls linearly to zero.
     ``max_bytes`` limits the corpus (None: all of it); ``threads`` is torch's number of threads
@@ -49,7 +52,6 @@ class CodeLMConfig:
     seed: int = 0
     vocab_size: int = 1024
     n_layers: int = 4
-    # 12 heads, since 8 with two induction heads in one layer leave 15 matched sets (p >= .0625).
     n_heads: int = 12
     d_head: int = 16
     d_model: int = 120

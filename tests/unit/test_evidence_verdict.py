@@ -170,7 +170,7 @@ def test_the_signature_does_not_sway_the_verdict() -> None:
     with_it = row()
     without = row(signature=0.0, has_signature=False)
     assert without.verdict == with_it.verdict
-    assert ", absent" in without.cells["signature (null)"]
+    assert ", absent" in without.cells["signature (control)"]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_reading_a_broken_row_says_what_is_wrong() -> None:
 def test_it_reads_as_one_line() -> None:
     text = str(row())
     assert "\n" not in text
-    assert text.startswith("L1H6: induction 0.9 (null 0.02); removing it costs ")
+    assert text.startswith("L1H6: induction 0.9 (control 0.02); removing it costs ")
     assert "19 layer-matched controls; p = 0.05 (smallest attainable 0.05): load-bearing" in text
 
 

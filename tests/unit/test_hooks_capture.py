@@ -390,3 +390,14 @@ def test_progress_is_silent_where_nobody_watches(gpt2, mixed, capfd):
     out, err = capfd.readouterr()
     assert not out
     assert not err
+
+
+def test_captured_sites_may_be_written_as_text(load_tiny):
+    model = load_tiny("gpt2")
+    examples = Examples(torch.tensor([[1, 2, 3]]))
+    found = capture(model, examples, ["L1.resid_post"], positions="last")
+    assert torch.equal(found["L1.resid_post"], found[Site(1, "resid_post")])
+    with pytest.raises(SiteError, match=r"L0\.resid_post was not captured; there are L1"):
+        found["L0.resid_post"]
+    with pytest.raises(SiteError, match="needs Examples, got Tensor"):
+        capture(model, examples.tokens, "L1.resid_post")

@@ -393,3 +393,21 @@ def test_rows_belong_to_one_run_only(gpt2, random_ids):
         with pytest.raises(SiteError, match="2 rows ran, the source was drawn for 1"):
             s.run(ids[:2], rows=slice(0, 1))
         s.run(ids)
+
+
+def test_a_session_that_is_over_does_not_run(load_tiny):
+    """It would run without its interventions, and look like a null result."""
+    model = load_tiny("gpt2")
+    tokens = torch.tensor([[1, 2, 3]])
+    with session(model, intervene=zero("L0H1")) as s:
+        s.run(tokens)
+    with pytest.raises(HookError, match="this session is over"):
+        s.run(tokens)
+
+
+def test_text_is_no_intervention(load_tiny):
+    with (
+        pytest.raises(SiteError, match=r"zero\('L0H1'\)"),
+        session(load_tiny("gpt2"), intervene=["L0H1"]),
+    ):
+        pass
