@@ -298,7 +298,7 @@ def _save_figures(config: Config, run: Run, found: Found) -> None:
             label="induction score (share of attention)",
             title=f"{config.model}: who looks like an induction head",
             null=float(found.tensors["induction (iid)"].mean()),
-            null_label="i.i.d. control, all heads",
+            null_label="i.i.d. control",
             marked=sorted(found.plan.target) if found.plan.present else (),
         ),
     )

@@ -66,7 +66,7 @@ def head_map(
         for layer, head in marked:
             axes.add_patch(_frame(head, layer))
         marked_null = null is not None and low <= null <= high
-        about = f"{label}\norange line: {null_label}, {null:.3g}" if marked_null else label
+        about = f"{label}\norange: {null_label} {null:.2g}" if marked_null else label
         bar = made.colorbar(image, ax=axes, shrink=0.9, label=plain(about))
         if marked_null:
             bar.ax.axhline(null, color=ORANGE, linewidth=2)

@@ -26,7 +26,7 @@ def test_head_map_writes_values_axes_and_null():
     figure = head_map([[0.0, 0.5], [0.25, 1.0]], label="score (share)", null=0.1, marked=[(1, 1)])
     axes, bar = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("head", "layer")
-    assert bar.get_ylabel() == "score (share)\norange line: null, 0.1"
+    assert bar.get_ylabel() == "score (share)\norange: null 0.1"
     assert ".50" in texts(figure) and "1.00" in texts(figure)
     assert len(axes.patches) == 1
 
