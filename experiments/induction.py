@@ -352,8 +352,8 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
     share = (
         ""
         if row.share is None
-        else f", {round(row.share, 2) + 0.0:.0%} of the {found.gain:.3g} by which the second repeat "
-        "is easier than the first"
+        else f", {round(row.share, 2) + 0.0:.0%} of the {found.gain:.3g} by which the second "
+        "repeat is easier than the first"
     )
     said += (
         f" Load: removing {row.subject} ({config.ablation} ablation) adds {row.effect:.3g} nats a "

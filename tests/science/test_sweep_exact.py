@@ -92,14 +92,14 @@ def test_killed_and_resumed_it_gives_the_same_table(tmp_path):
     assert killed.stdout is not None and killed.stdout.readline() == "begins\n"
     parts = tmp_path / "killed"
     deadline = time.monotonic() + 60
-    while len(list(parts.rglob("*.safetensors"))) < 2 and time.monotonic() < deadline:
+    while len(list(parts.rglob("*.tensors"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
-    done = {p: p.stat().st_mtime_ns for p in parts.rglob("*.safetensors")}
+    done = {p: p.stat().st_mtime_ns for p in parts.rglob("*.tensors")}
     assert len(done) >= 2 and not (parts / "tensors.safetensors").exists()
     assert start(parts, 0).wait() == 0 and whole.wait() == 0
     assert all(p.stat().st_mtime_ns == at for p, at in done.items()), "pieces were done again"
-    assert len(list(parts.rglob("*.safetensors"))) > len(done) + 1
+    assert len(list(parts.rglob("*.tensors"))) > len(done)
     name = "tensors.safetensors"
     assert (parts / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
