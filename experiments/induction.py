@@ -327,6 +327,7 @@ def _looks_like(found: Found, name: str) -> str:
 def _metrics(config: Config, found: Found) -> dict[str, Any]:
     """Headline numbers, and what they mean in plain words."""
     from interp.evidence import head_name
+    from interp.heads import describe_load
 
     score, null = found.tensors["induction"], found.tensors["induction (iid)"]
     top = divmod(int((score - null).argmax()), score.shape[1])
@@ -349,32 +350,14 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
             f"{found.plan.threshold:g} above its own i.i.d. score, so no head is called an "
             "induction head; it is tested all the same."
         )
-    share = (
-        ""
-        if row.share is None
-        else f", {round(row.share, 2) + 0.0:.0%} of the {found.gain:.3g} by which the second "
-        "repeat is easier than the first"
-    )
-    said += (
-        f" Load: removing {row.subject} ({config.ablation} ablation) adds {row.effect:.3g} nats a "
-        f"token to the loss on repeats ({row.interval[0]:.3g} to {row.interval[1]:.3g}){share}."
-    )
-    verdicts = []
-    for same in (r for r in found.table if r.subject == row.subject):
-        match = "" if same.control_match is None else f" ({same.control_match})"
-        said += (
-            f" Beside {len(same.controls)} {same.control_family} sets{match}, which cost "
-            f"{max(same.controls):.2g} at most: p {same.p_value:.2g} (smallest attainable "
-            f"{same.p_smallest:.2g}), {same.verdict}."
-        )
-        verdicts.append(f"{same.verdict} (p {same.p_value:.2g}, {same.control_family})")
-    alone = [f"{p.name} costs {p.effect:.3g}" for p in found.points if p.highlighted]
-    if len(alone) > 1:
-        said += f" Removed alone, {', '.join(alone)}."
+    alone = {p.name: p.effect for p in found.points if p.highlighted}
+    load = describe_load(found.table, kind=config.ablation, gain=found.gain, alone=alone)
+    verdicts = {r.control_family: r for r in found.table if r.subject == row.subject}
+    told = ", ".join(f"{r.verdict} (p {r.p_value:.2g}, {f})" for f, r in verdicts.items())
     costliest = max(found.points, key=lambda point: point.effect)
     said += (
-        f" Of all heads removed alone, {costliest.name} costs most: {costliest.effect:.3g}, with "
-        f"an induction score of {costliest.signature:.2f}{_looks_like(found, costliest.name)}."
+        f" {load} Of all heads removed alone, {costliest.name} costs most: "
+        f"{costliest.effect:.3g}, with an induction score of {costliest.signature:.2f}{_looks_like(found, costliest.name)}."
     )
     said += "".join(f" Not tested: {reason}." for reason in found.plan.untested)
     absent = "" if found.plan.present else "no induction signature; "
@@ -393,10 +376,10 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         "p_value": row.p_value,
         "p_smallest": row.p_smallest,
         "verdict": row.verdict,
-        "verdicts": {r.control_family: r.verdict for r in found.table if r.subject == row.subject},
+        "verdicts": {family: r.verdict for family, r in verdicts.items()},
         "costliest_head": costliest.name,
         "costliest_effect": costliest.effect,
         "untested": list(found.plan.untested),
-        "headline": f"{absent}{row.subject} {', '.join(verdicts)}",
+        "headline": f"{absent}{row.subject} {told}",
         "conclusion": said,
     }

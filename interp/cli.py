@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from interp.configs import near
 from interp.flags import LineParser, UsageError
+from interp.terminal import installed_version, sentence
 
 _EPILOG = "Exit codes: 0 done, 1 the work failed, 2 the command was refused, 130 interrupted."
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
-        return _say(_sentence(error), 2)
+        return _say(sentence(error), 2)
 
 
 def _dispatch(args: list[str]) -> int:
@@ -78,7 +79,7 @@ def _top_parser() -> LineParser:
         epilog=_EPILOG,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"loadbearing {_version()}")
+    parser.add_argument("--version", action="version", version=f"loadbearing {installed_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, text in (
         ("list", "list the installed experiments"),
@@ -89,23 +90,6 @@ def _top_parser() -> LineParser:
     ):
         commands.add_parser(name, help=text, add_help=False)
     return parser
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("loadbearing")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
-def _sentence(error: Exception) -> str:
-    # An OSError's own text begins with a number that means nothing to most readers.
-    if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}"
-    return str(error) or type(error).__name__
 
 
 def _say(text: str, code: int) -> int:

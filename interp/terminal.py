@@ -39,12 +39,30 @@ def console(*, error: bool = False) -> Console:
     return Console(file=stream, width=fixed, highlight=False, soft_wrap=False)
 
 
-def say(message: str, *, style: str = "red") -> None:
-    """Write one line to standard error."""
+def say(message: str, *, style: str = "red", prog: str = "interp") -> None:
+    """Write one line to standard error, begun with the name of the command."""
     from rich.text import Text
 
     text = " ".join(clean(message).split())
-    console(error=True).print(Text(f"interp: {text}", style=style), soft_wrap=True)
+    console(error=True).print(Text(f"{prog}: {text}", style=style), soft_wrap=True)
+
+
+def sentence(error: Exception) -> str:
+    """Return what an error says, without the number that an OSError begins with."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def installed_version() -> str:
+    """Return the installed version of the distribution."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("loadbearing")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def show(text: str) -> None:

@@ -12,12 +12,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp.configs import near, overlay
 from interp.flags import LineParser, UsageError, parse_fields
+from interp.terminal import installed_version, sentence
 from probes.settings import EvalSettings, TrainSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
-        return _say(_sentence(error), 1 if type(error).__module__ == "probes.fit" else 2)
+        return _say(sentence(error), 1 if type(error).__module__ == "probes.fit" else 2)
     except Exception as error:
         traceback.print_exc()  # not foreseen, so it has to be seen
         return _say(f"failed: {type(error).__name__}: {error}", 1)
@@ -85,7 +85,7 @@ def train_probe(args: Sequence[str]) -> int:
     try:
         probe.save(asked.out)
     except OSError as error:
-        return _say(f"the probe could not be saved: {_sentence(error)}", 1)
+        return _say(f"the probe could not be saved: {sentence(error)}", 1)
     terminal.show(f"\nprobe folder: {asked.out}")
     return 0
 
@@ -158,7 +158,9 @@ def _dispatch(args: list[str]) -> int:
             epilog=_EPILOG,
             allow_abbrev=False,
         )
-        parser.add_argument("--version", action="version", version=f"loadbearing {_version()}")
+        parser.add_argument(
+            "--version", action="version", version=f"loadbearing {installed_version()}"
+        )
         commands = parser.add_subparsers(title="commands", metavar="COMMAND")
         for name, (_, text) in _COMMANDS.items():
             commands.add_parser(name, help=text, add_help=False)
@@ -207,28 +209,10 @@ def _show_probe(probe: Any) -> None:
     terminal.show(report.as_text(lines, closing=closing, notes=notes))
 
 
-def _version() -> str:
-    try:
-        return metadata.version("loadbearing")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
-def _sentence(error: Exception) -> str:
-    # An OSError's own text begins with a number that means nothing to most readers.
-    if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}"
-    return str(error) or type(error).__name__
-
-
 def _say(text: str, code: int) -> int:
-    from rich.text import Text
+    from interp.terminal import say
 
-    from interp.terminal import clean, console
-
-    line = " ".join(clean(f"probes: {text}").split())
-    console(error=True).print(Text(line, style="red"), soft_wrap=True)
+    say(text, prog="probes")
     return code
 
 

@@ -11,6 +11,7 @@ from interp.heads.dependence import Plan, Subject, judge, plan_ablations, weigh_
 from interp.heads.learning import LearningScore, in_context_learning_score
 from interp.heads.ranking import Ranking, rank
 from interp.heads.scores import HeadScores, HeadsError
+from interp.heads.summary import describe_load
 from interp.heads.sweep import SweepKind, knock_out, steer, sweep
 from interp.heads.targets import (
     NoTargetsError,
@@ -48,6 +49,7 @@ __all__ = [
     "composition_scores",
     "conductance",
     "copying_scores",
+    "describe_load",
     "find_targets",
     "head_scores",
     "iid_control",
