@@ -357,7 +357,8 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
     costliest = max(found.points, key=lambda point: point.effect)
     said += (
         f" {load} Of all heads removed alone, {costliest.name} costs most: "
-        f"{costliest.effect:.3g}, with an induction score of {costliest.signature:.2f}{_looks_like(found, costliest.name)}."
+        f"{costliest.effect:.3g}, with an induction score of "
+        f"{costliest.signature:.2f}{_looks_like(found, costliest.name)}."
     )
     said += "".join(f" Not tested: {reason}." for reason in found.plan.untested)
     absent = "" if found.plan.present else "no induction signature; "
