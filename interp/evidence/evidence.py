@@ -156,14 +156,16 @@ class Evidence:
         }
 
     def __str__(self) -> str:
-        p = f"p = {short(self.p_value)} (smallest attainable {short(self.p_smallest)})"
+        p = f"p = {short(self.p_value)} among {len(self.null_effects)} sets (smallest attainable "
+        p += f"{short(self.p_smallest)})"
         if self.p_holm is not None:
             p += f", Holm {short(self.p_holm)}"
         return (
             f"{self.subject}: {self.signature_name} {short(self.signature)} (control "
             f"{short(self.signature_null)}); removing it costs {short(self.effect)} "
             f"{span(self.interval)} {self.units} of {self.metric}, {short(self.excess)} more "
-            f"than {len(self.controls)} {self.control_family} controls; {p}: {self.verdict}"
+            f"than the mean of {len(self.controls)} {self.control_family} controls; {p}: "
+            f"{self.verdict}"
         )
 
     def _repr_html_(self) -> str:

@@ -6,15 +6,15 @@ Four steps:
    carry the signature. The strongest of them together are the target; where there are none, the
    strongest heads are tested all the same, and the rows say that the signature is absent.
 2. For the target, and for each of the strongest heads alone, control sets are drawn that touch no
-   selected head: matched by layer, and matched by mean output norm.
+   selected head: matched by layer, and matched by mean output norm. For a target of several heads
+   null sets are drawn too, which may share heads with it (``interp.evidence.controls``).
 3. On a held-out *evaluation* split, every set is removed in turn (``interp.heads.ablate``).
-4. Each subject is weighed against its controls, once a family (``interp.evidence.weigh``). Rows
+4. Each subject is weighed against these, once a family (``interp.evidence.weigh``). Rows
    about single heads are corrected by Holm's method within a family; the target's is one test.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,8 +40,6 @@ from interp.evidence import (
 from interp.heads.ablation import AblationKind, Ablations, ablate, output_norms
 from interp.heads.scores import HeadScores
 from interp.models import Examples, Model
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

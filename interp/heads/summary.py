@@ -33,8 +33,15 @@ def describe_load(
         match = "" if same.control_match is None else f" ({same.control_match})"
         said += (
             f" Beside {len(same.controls)} {same.control_family} sets{match}, which cost "
-            f"{max(same.controls):.2g} at most: p {same.p_value:.2g} (smallest attainable "
-            f"{same.p_smallest:.2g}), {same.verdict}."
+            f"{max(same.controls):.2g} at most"
+        )
+        if same.null_effects != same.controls:
+            said += (
+                f", and {len(same.null_effects)} that may share heads with it, "
+                f"{max(same.null_effects):.2g} at most"
+            )
+        said += (
+            f": p {same.p_value:.2g} (smallest attainable {same.p_smallest:.2g}), {same.verdict}."
         )
     if len(alone) > 1:
         costs = ", ".join(f"{name} costs {effect:.3g}" for name, effect in alone.items())

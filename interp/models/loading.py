@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,8 +17,6 @@ from interp.models.memory import is_out_of_memory
 from interp.models.model import Model
 from interp.models.spec import ModelError, ModelSpec
 from interp.models.wrapping import load_transformers, wrap
-
-log = logging.getLogger(__name__)
 
 ZOO_PREFIX = "zoo:"
 ZOO_FOLDER = Path(__file__).resolve().parent.parent / "zoo" / "weights"

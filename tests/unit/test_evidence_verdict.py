@@ -241,7 +241,8 @@ def test_it_reads_as_one_line() -> None:
     text = str(row())
     assert "\n" not in text
     assert text.startswith("L1H6: induction 0.9 (control 0.02); removing it costs ")
-    assert "19 layer-matched controls; p = 0.05 (smallest attainable 0.05): load-bearing" in text
+    said = "p = 0.05 among 19 sets (smallest attainable 0.05): load-bearing"
+    assert f"19 layer-matched controls; {said}" in text
 
 
 def test_html_is_escaped() -> None:
