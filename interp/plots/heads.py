@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from interp.plots.style import BLUE, GREY, ORANGE, RED, figure, plain
+from interp.plots.style import BLUE, GREY, ORANGE, RED, figure, plain, set_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def head_map(
         if marked_null:
             bar.ax.axhline(null, color=ORANGE, linewidth=2)
         if title:
-            axes.set_title(plain(title))
+            set_title(axes, title)
     return made
 
 
@@ -186,5 +186,5 @@ def signature_and_effect(
         axes.set_ylabel(plain(effect_label))
         axes.legend(loc="best", fontsize=7.5)
         if title:
-            axes.set_title(plain(title))
+            set_title(axes, title)
     return made

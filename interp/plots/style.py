@@ -44,6 +44,19 @@ def figure(width: float, height: float) -> Iterator[tuple[Any, Any]]:
         yield made, made.subplots()
 
 
+def set_title(axes: Any, text: str) -> None:
+    """Put a title above axes: wrapped to the figure's width, and cut after three lines.
+
+    A long model path would otherwise squeeze small axes to nothing.
+    """
+    import textwrap
+
+    figure_width = axes.figure.get_size_inches()[0]
+    characters = max(16, int(figure_width * 12))  # at the title's size, about 12 to the inch
+    lines = textwrap.wrap(text, characters, max_lines=3, placeholder=" …")
+    axes.set_title(plain("\n".join(lines)))
+
+
 def plain(text: str) -> str:
     """Text that matplotlib shows as it is, dollar signs included."""
     return text.replace("$", r"\$")
