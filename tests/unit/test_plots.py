@@ -80,5 +80,5 @@ def test_no_controls_and_dollar_signs_are_fine():
 def test_a_long_model_path_does_not_squeeze_a_small_map_to_nothing():
     figure = head_map([[0.1, 0.2]], label="score", title="/some/long/folder" * 12 + ": who?")
     figure.canvas.draw()  # constrained layout warns, and warnings are errors, where axes collapse
-    assert figure.axes[0].get_title().count("\n") == 2
+    assert figure.axes[0].get_title(loc="left").count("\n") == 2
     assert figure.axes[0].get_window_extent().height > 20
