@@ -8,9 +8,7 @@ Load: what removing those heads costs on held-out repeats, beside removing match
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -43,7 +41,9 @@ class Config:
         controls: Matched-random control sets a family.
         ablation: What takes a removed head's place.
         alpha: Level of the verdicts.
-        batch_size: Rows at a time; halved on out-of-memory.
+        batch_size: Rows at a time where heads are scored; halved on out-of-memory.
+        memory: Limit, in 10⁶ bytes by estimate, on what removing heads holds beside the model;
+            none when not given, and then halved on out-of-memory.
         device: A torch device.
         dtype: Type of the weights.
         revision: Branch, tag or commit on the Hub.
@@ -60,6 +60,7 @@ class Config:
     ablation: Literal["mean", "mean-by-position", "zero", "resample"] = "mean"
     alpha: float = 0.05
     batch_size: int = 32
+    memory: float | None = None
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
     revision: str | None = None
@@ -72,9 +73,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 SCORES = ("induction", "previous-token", "duplicate-token", "anti-induction", "prefix-matching")
-
-# Sets removed between two saves of a run, so that an interruption costs seconds.
-CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -121,6 +119,8 @@ def check(config: Config) -> None:
     for name in ("top", "at_most", "controls", "batch_size"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}; expected at least 1")
+    if config.memory is not None and not config.memory > 0:
+        raise ValueError(f"memory is {config.memory}; expected a number of MB above 0")
     require_device(config.device)
     resolve(ModelSpec(config.model, revision=config.revision))
 
@@ -129,13 +129,15 @@ def run(config: Config, run: Run) -> None:
     """Measure the signature on one half of the examples and the load on the other."""
     import torch
 
+    from experiments.induction_report import save
+    from experiments.repeated import repeated_examples
     from interp.heads import iid_control
     from interp.models import ModelSpec, load_model
 
     model = load_model(
         ModelSpec(config.model, revision=config.revision, device=config.device, dtype=config.dtype)
     )
-    repeated = _examples(model, config)
+    repeated = repeated_examples(model, n=config.n, length=config.length, seed=config.seed)
     choose, judged = repeated.split(0.5, seed=config.seed)
     control = iid_control(
         choose, model.ordinary_ids, generator=torch.Generator().manual_seed(config.seed)
@@ -147,33 +149,7 @@ def run(config: Config, run: Run) -> None:
         device=config.device,
     )
     found = _measure(config, run, model, choose=choose, control=control, judged=judged)
-    _save_tables(config, run, found)
-    _save_figures(config, run, found)
-    run.save_metrics(_metrics(config, found))
-
-
-def _examples(model: Model, config: Config) -> Examples:
-    """Repeated random tokens, as long as the model allows."""
-    import torch
-
-    from interp.zoo.tasks import repeated_tokens
-
-    room = (model.n_ctx - (model.bos_id is not None)) // 2
-    length = min(config.length, room, len(model.ordinary_ids))
-    if length < 2:
-        raise ValueError(
-            f"{config.model} has a context of {model.n_ctx} tokens and {len(model.ordinary_ids)} "
-            "ordinary ids: too few to repeat anything"
-        )
-    if length < config.length:
-        log.warning("repeating %d tokens, not %d: no more fit", length, config.length)
-    return repeated_tokens(
-        model.ordinary_ids,
-        n=config.n,
-        length=length,
-        bos_id=model.bos_id,
-        generator=torch.Generator().manual_seed(config.seed),
-    )
+    save(config, run, found)
 
 
 def _measure(
@@ -185,11 +161,8 @@ def _measure(
     control: Examples,
     judged: Examples,
 ) -> Found:
-    import torch
-
     from interp.evidence import loss
-    from interp.heads import Ablations, ablate, head_scores, judge, output_norms, plan_ablations
-    from interp.hooks.progress import progress
+    from interp.heads import head_scores, judge, output_norms, plan_ablations, sweep
     from interp.zoo.tasks import first_repeat
 
     size: dict[str, Any] = {"batch_size": config.batch_size}
@@ -215,50 +188,24 @@ def _measure(
         seed=config.seed,
     )
 
-    def remove(start: int) -> dict[str, Any]:
-        part = ablate(
-            model,
-            judged,
-            loss,
-            plan.sets[start : start + CHUNK],
-            kind=config.ablation,
-            reference=choose,
-            seed=config.seed,
-            **size,
-        )
-        return {"clean": part.clean, "ablated": part.ablated}
-
-    parts = []
-    with progress("removing heads", total=len(plan.sets)) as advance:
-        for start in range(0, len(plan.sets), CHUNK):
-            parts.append(run.cached(f"ablated/{start:05d}", partial(remove, start)))
-            advance(min(CHUNK, len(plan.sets) - start))
-    ablated = torch.cat([part["ablated"] for part in parts])
-    ablations = Ablations(loss, plan.sets, parts[0]["clean"], ablated)
+    ablations = sweep(
+        model,
+        judged,
+        loss,
+        plan.sets,
+        kind=config.ablation,
+        reference=choose,
+        memory_mb=config.memory,
+        seed=config.seed,
+        keep=run.cached,
+    )
     # What copying saves: nothing can be copied in the first repeat.
-    first = ablate(model, first_repeat(judged), loss, [], kind="zero", **size).clean
+    first = sweep(model, first_repeat(judged), loss, [], kind="zero", memory_mb=config.memory).clean
     gain = float(first.mean() - ablations.clean.mean())
     table = judge(plan, ablations, judged.groups, gain=gain, alpha=config.alpha, seed=config.seed)
     points = _each_head(config, plan, tensors["induction"], ablations, judged.groups)
     length = int(judged.scored[0].sum()) + 1 if judged.scored is not None else 0
     return Found(plan, tensors, ablations, points, length, model.d_vocab, gain, table)
-
-
-def _save_tables(config: Config, run: Run, found: Found) -> None:
-    import pandas as pd
-
-    run.save_table("evidence", found.table.frame())
-    run.save_tensors(
-        {**found.tensors, "clean": found.ablations.clean, "ablated": found.ablations.ablated}
-    )
-    n_heads = found.tensors["induction"].shape[1]
-    records = []
-    for i, point in enumerate(found.points):
-        layer, head = divmod(i, n_heads)
-        scores = {name: float(values[layer, head]) for name, values in found.tensors.items()}
-        effect = {"effect": point.effect, "effect_low": point.low, "effect_high": point.high}
-        records.append({"head": point.name, "layer": layer, "index": head} | scores | effect)
-    run.save_table("heads", pd.DataFrame(records))
 
 
 def _each_head(
@@ -285,102 +232,3 @@ def _each_head(
             )
         )
     return tuple(made)
-
-
-def _save_figures(config: Config, run: Run, found: Found) -> None:
-    from interp.plots import Point, head_map, signature_and_effect
-
-    row = found.table[0]
-    run.save_figure(
-        "head_scores",
-        head_map(
-            found.tensors["induction"],
-            label="induction score (share of attention)",
-            title=f"{config.model}: who looks like an induction head",
-            null=float(found.tensors["induction (iid)"].mean()),
-            null_label="i.i.d. control",
-            marked=sorted(found.plan.target) if found.plan.present else (),
-        ),
-    )
-    run.save_figure(
-        "signature_and_effect",
-        signature_and_effect(
-            found.points,
-            signature_label="induction score on the selection split (share of attention)",
-            effect_label="loss added by removal (nats a token)",
-            controls=row.controls,
-            controls_label=f"{len(row.controls)} {row.control_family} sets instead",
-            together=Point(row.subject, row.signature, row.effect, *row.interval),
-            title=f"{config.model}: and who is depended on",
-        ),
-    )
-
-
-def _looks_like(found: Found, name: str) -> str:
-    """What else a head's attention looks like, where it is plain."""
-    index = next(i for i, point in enumerate(found.points) if point.name == name)
-    scores = {score: float(found.tensors[score].flatten()[index]) for score in SCORES[1:]}
-    best = max(scores, key=lambda score: scores[score])
-    return f" and a {best} score of {scores[best]:.2f}" if scores[best] >= 0.3 else ""
-
-
-def _metrics(config: Config, found: Found) -> dict[str, Any]:
-    """Headline numbers, and what they mean in plain words."""
-    from interp.evidence import head_name
-    from interp.heads import describe_load
-
-    score, null = found.tensors["induction"], found.tensors["induction (iid)"]
-    top = divmod(int((score - null).argmax()), score.shape[1])
-    strongest = f"{head_name(top)} at {float(score[top]):.2f} (i.i.d. {float(null[top]):.2f})"
-    n_present = int(((score - null) >= found.plan.threshold).sum())
-    row = found.table[0]
-    chance = math.log(found.d_vocab)
-    said = f"Task: repeats of {found.length} random tokens."
-    if row.clean >= chance:
-        said += (
-            f" The model cannot do it: its loss on the repeat is {row.clean:.3g} nats a token, "
-            f"that of guessing {chance:.3g}. Effects on it mean little."
-        )
-    if found.plan.present:
-        heads = "head carries" if n_present == 1 else "heads carry"
-        said += f" Signature: {n_present} {heads} it, the strongest {strongest}."
-    else:
-        said += (
-            f" Signature: none. The strongest head is {strongest}, less than "
-            f"{found.plan.threshold:g} above its own i.i.d. score, so no head is called an "
-            "induction head; it is tested all the same."
-        )
-    alone = {p.name: p.effect for p in found.points if p.highlighted}
-    load = describe_load(found.table, kind=config.ablation, gain=found.gain, alone=alone)
-    verdicts = {r.control_family: r for r in found.table if r.subject == row.subject}
-    told = ", ".join(f"{r.verdict} (p {r.p_value:.2g}, {f})" for f, r in verdicts.items())
-    costliest = max(found.points, key=lambda point: point.effect)
-    said += (
-        f" {load} Of all heads removed alone, {costliest.name} costs most: "
-        f"{costliest.effect:.3g}, with an induction score of "
-        f"{costliest.signature:.2f}{_looks_like(found, costliest.name)}."
-    )
-    said += "".join(f" Not tested: {reason}." for reason in found.plan.untested)
-    absent = "" if found.plan.present else "no induction signature; "
-    return {
-        "top_head": head_name(top),
-        "top_score": float(score[top]),
-        "top_score_iid": float(null[top]),
-        "n_heads_with_signature": n_present,
-        "n_heads": score.numel(),
-        "target": row.subject,
-        "length": found.length,
-        "loss_clean": row.clean,
-        "in_context_gain": found.gain,
-        "effect": row.effect,
-        "share_of_gain": row.share,
-        "p_value": row.p_value,
-        "p_smallest": row.p_smallest,
-        "verdict": row.verdict,
-        "verdicts": {family: r.verdict for family, r in verdicts.items()},
-        "costliest_head": costliest.name,
-        "costliest_effect": costliest.effect,
-        "untested": list(found.plan.untested),
-        "headline": f"{absent}{row.subject} {told}",
-        "conclusion": said,
-    }

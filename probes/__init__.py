@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probes.activations import Activations, extract, tokenise
-    from probes.data import DataError, StatementSet
+    from probes.data import DataError, StatementSet, read_statements, statement_set
     from probes.probe import Probe, ProbeError
-    from probes.readers import read_statements
     from probes.report import conclusion
     from probes.training import evaluate, train
 
@@ -34,6 +33,7 @@ __all__ = [
     "evaluate",
     "extract",
     "read_statements",
+    "statement_set",
     "tokenise",
     "train",
 ]
@@ -47,7 +47,8 @@ _HOME = {
     "conclusion": "probes.report",
     "evaluate": "probes.training",
     "extract": "probes.activations",
-    "read_statements": "probes.readers",
+    "read_statements": "probes.data",
+    "statement_set": "probes.data",
     "tokenise": "probes.activations",
     "train": "probes.training",
 }

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
-        return _say(sentence(error), 1 if type(error).__module__ == "probes.fit" else 2)
+        return _say(sentence(error), 1 if type(error).__module__.startswith("probes.fit") else 2)
     except Exception as error:
         traceback.print_exc()  # not foreseen, so it has to be seen
         return _say(f"failed: {type(error).__name__}: {error}", 1)
@@ -60,7 +60,7 @@ def train_probe(args: Sequence[str]) -> int:
         description="Fit a probe to labelled statements, and measure it on others.",
     )
     from interp import terminal
-    from probes.readers import read_statements
+    from probes.data import read_statements
 
     data = read_statements(asked.data, group=asked.group)
     from probes.activations import parse_position
@@ -102,7 +102,7 @@ def evaluate_probe(args: Sequence[str]) -> int:
         description="Measure a probe on statements it was not fitted to.",
     )
     from interp import terminal
-    from probes.readers import read_statements
+    from probes.data import read_statements
 
     data = read_statements(asked.data, group=asked.group)
     from probes import report

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +16,31 @@ from torch import Tensor
 
 from interp.configs import build, plain
 from interp.hooks import Site
-from interp.runfolder.files import names_in, read_json, read_tensors, write_json, write_tensors
+from interp.runfolder.files import read_json, read_tensors, write_json, write_tensors
 from probes.activations import Activations, Position, parse_position
-from probes.fit import LinearRule
+from probes.card import CARD_FILE, FORMAT, TENSORS_FILE, Card, ProbeError, require_free
+from probes.fit.rule import LinearRule, NetRule
 
-CARD_FILE = "probe.json"
-TENSORS_FILE = "probe.safetensors"
-FORMAT = 1
-
-
-class ProbeError(ValueError):
-    """A probe cannot be read, saved or applied as asked; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class _Card:
-    """What ``probe.json`` holds."""
-
-    format: int
-    model: str
-    revision: str | None
-    dtype: str
-    fingerprint: str
-    site: str
-    position: int | str
-    method: str
-    bias: float
-    data: str
-    data_hash: str
-    seed: int
-    tensors_sha256: str
-    metrics: dict[str, Any] = field(default_factory=dict)
+# Methods whose scores are numbers to be predicted rather than sides of a threshold.
+NUMERIC = {"ridge"}
+OPTIONAL_TENSORS = ("scale", "weights", "biases", "out")
 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
     """A direction on which two labels separate at one place of one model.
 
-    The score is ``(x − centre) · direction + bias``, above zero for label 1. That it separates
-    makes it a signature; whether the model uses it is another question.
+    The score is ``(x − centre) · direction + bias``, above zero for label 1; of a network,
+    ``out · relu(weights (x − centre) + biases) + bias``; of a regression, the predicted number.
+    That it separates makes it a signature; whether the model uses it is another question.
 
     Attributes:
-        direction: In the raw activation space, pointing to label 1. Not of unit length.
-        centre: The activation whose score is ``bias``.
+        direction: In the raw activation space, pointing to label 1. Not of unit length. Of a
+            network, its mean slope over the training rows.
+        centre: What is subtracted first; of a direction, the activation whose score is ``bias``.
         bias: The score of the centre.
         site: Where in the model.
-        position: Which token of each statement.
+        position: Which token of each statement, or how its tokens were pooled.
         method: How it was fitted.
         model: The model's name.
         fingerprint: The model's fingerprint; activations of any other are refused.
@@ -73,6 +52,11 @@ class Probe:
             counted as held out.
         dtype: The type of the model's weights.
         revision: The model's revision on the Hub, where one was asked for.
+        scale: What features were divided by in the fit, zero for those left out; None where they
+            were left alone. Directions and weights have it folded in.
+        weights: Of a network's hidden layer, acting on raw activations; else None.
+        biases: Of a network's hidden layer.
+        out: Of a network's second layer.
     """
 
     direction: Float[Tensor, " d"]
@@ -90,19 +74,32 @@ class Probe:
     training_rows: tuple[str, ...]
     dtype: str = "float32"
     revision: str | None = None
+    scale: Float[Tensor, " d"] | None = None
+    weights: Float[Tensor, "hidden d"] | None = None
+    biases: Float[Tensor, " hidden"] | None = None
+    out: Float[Tensor, " hidden"] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("direction", "centre"):
-            value = getattr(self, name)
-            if value.ndim != 1 or not len(value) or value.dtype != torch.float32:
-                raise ProbeError(
-                    f"the probe's {name} must be float32 of shape [d], got {value.dtype} of "
-                    f"shape {list(value.shape)}"
-                )
+        held = self._tensors
+        for name, value in held.items():
+            if value.ndim != 1 + (name == "weights") or not len(value):
+                raise ProbeError(f"the probe's {name} has shape {list(value.shape)}")
+            if value.dtype != torch.float32:
+                raise ProbeError(f"the probe's {name} must be float32, got {value.dtype}")
             if not bool(torch.isfinite(value).all()):
                 raise ProbeError(f"the probe's {name} is not finite")
-        if self.direction.shape != self.centre.shape:
-            raise ProbeError("the probe's direction and centre differ in length")
+        for name in {"centre", "scale"} & held.keys():
+            if self.direction.shape != held[name].shape:
+                raise ProbeError(f"the probe's direction and {name} differ in length")
+        net = {"weights", "biases", "out"} & held.keys()
+        if len(net) not in (0, 3):
+            raise ProbeError(f"the probe's network has only {' and '.join(sorted(net))}")
+        if self.weights is not None and self.biases is not None and self.out is not None:
+            hidden = len(self.weights)
+            if {len(self.biases), len(self.out)} != {hidden}:
+                raise ProbeError("the probe's hidden layer differs in width between its parts")
+            if self.weights.shape[1] != len(self.direction):
+                raise ProbeError("the probe's direction and weights differ in length")
         if not bool(self.direction.any()):
             raise ProbeError("the probe's direction is zero")
         if not torch.isfinite(torch.tensor(self.bias)):
@@ -115,9 +112,24 @@ class Probe:
         )
 
     @property
-    def rule(self) -> LinearRule:
+    def rule(self) -> LinearRule | NetRule:
         """The score alone, without what guards it."""
-        return LinearRule(self.direction, self.centre, self.bias)
+        if self.weights is None or self.biases is None or self.out is None:
+            return LinearRule(self.direction, self.centre, self.bias, self.scale)
+        return NetRule(
+            weights=self.weights,
+            biases=self.biases,
+            out=self.out,
+            direction=self.direction,
+            centre=self.centre,
+            bias=self.bias,
+            scale=self.scale,
+        )
+
+    @property
+    def _tensors(self) -> dict[str, Tensor]:
+        names = ("direction", "centre", *OPTIONAL_TENSORS)
+        return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
 
     def check(self, *, fingerprint: str, model: str = "this model") -> None:
         """Refuse another model than the probe's own.
@@ -158,7 +170,13 @@ class Probe:
         return self.rule.scores(activations.values)
 
     def predict(self, activations: Activations) -> Bool[Tensor, " example"]:
-        """Return whether each score is above zero, that is, label 1 by the training threshold."""
+        """Return whether each score is above zero, that is, label 1 by the training threshold.
+
+        Raises:
+            ProbeError: as ``scores``, or the probe predicts numbers.
+        """
+        if self.method in NUMERIC:
+            raise ProbeError(f"a {self.method} probe predicts numbers, not labels; use scores")
         return self.scores(activations) > 0
 
     def save(self, path: Path | str) -> Path:
@@ -177,12 +195,11 @@ class Probe:
             tensors = write_tensors(
                 temporary / TENSORS_FILE,
                 {
-                    "direction": self.direction,
-                    "centre": self.centre,
+                    **self._tensors,
                     "training_rows": torch.tensor(rows, dtype=torch.uint8).reshape(-1, 8),
                 },
             )
-            card = _Card(
+            card = Card(
                 format=FORMAT,
                 model=self.model,
                 revision=self.revision,
@@ -228,7 +245,7 @@ class Probe:
                 f"(expected a JSON object of format {FORMAT})"
             )
         try:
-            card = build(_Card, held, origin=str(folder / CARD_FILE))
+            card = build(Card, held, origin=str(folder / CARD_FILE))
             raw = (folder / TENSORS_FILE).read_bytes()
             if hashlib.sha256(raw).hexdigest() != card.tensors_sha256:
                 raise ProbeError(f"{folder / TENSORS_FILE} is not the one {CARD_FILE} describes")
@@ -250,18 +267,7 @@ class Probe:
                 training_rows=tuple(bytes(row).hex() for row in rows),
                 dtype=card.dtype,
                 revision=card.revision,
+                **{name: tensors.get(name) for name in OPTIONAL_TENSORS},
             )
         except (KeyError, RuntimeError) as error:
             raise ProbeError(f"{folder / TENSORS_FILE} is damaged: {error}") from error
-
-
-def require_free(path: Path) -> None:
-    """Refuse a place where a probe cannot be written without overwriting something.
-
-    Raises:
-        ProbeError: it is a file, or a folder with something in it.
-    """
-    if path.is_dir() and not names_in(path):
-        return
-    if path.exists() or path.is_symlink():
-        raise ProbeError(f"{path} exists already; give a new folder")

@@ -14,10 +14,10 @@ from interp.hooks.progress import progress
 from interp.models import Model
 from probes.activations import Activations, Position, checked_site, extract
 from probes.data import DataError, StatementSet
+from probes.data.split import group_split, shuffled_labels
 from probes.fit import METHODS, FitError, Method, NoDirectionError
 from probes.measures import CONFIDENCE, auroc, auroc_interval, auroc_lead
 from probes.probe import Probe, ProbeError
-from probes.split import group_split, shuffled_labels
 
 Scores = npt.NDArray[np.float64]
 
@@ -142,6 +142,7 @@ def fit_probe(
         training_rows=known.row_hashes,
         dtype=activations.dtype,
         revision=activations.revision,
+        scale=rule.scale,
     )
 
 

@@ -1,5 +1,7 @@
 """What counts as an answer: metrics, matched controls, statistics, and the row they end in."""
 
+from interp.evidence.arms import ArmsDifference, compare_arms
+from interp.evidence.claims import Claim, ClaimVerdict, Replication, compare_with_claim
 from interp.evidence.controls import (
     ControlsError,
     ControlSets,
@@ -10,17 +12,22 @@ from interp.evidence.controls import (
     norm_matched,
 )
 from interp.evidence.evidence import Evidence, EvidenceError
+from interp.evidence.items import ItemsTest, mcnemar
 from interp.evidence.metrics import (
     METRICS,
-    Metric,
-    MetricError,
     accuracy,
+    answer_nll,
     damage,
     get_metric,
+    hits_at,
     kl_from,
+    log_odds,
     logit_difference,
     loss,
 )
+from interp.evidence.nested import NestedInterval, TaskTable, by_task, nested_interval
+from interp.evidence.nesting import Level
+from interp.evidence.reading import Metric, MetricError
 from interp.evidence.statistics import (
     StatisticsError,
     bootstrap_interval,
@@ -34,28 +41,44 @@ from interp.evidence.verdict import correct, weigh
 
 __all__ = [
     "METRICS",
+    "ArmsDifference",
+    "Claim",
+    "ClaimVerdict",
     "ControlSets",
     "ControlsError",
     "Evidence",
     "EvidenceError",
     "EvidenceTable",
     "Head",
+    "ItemsTest",
+    "Level",
     "Metric",
     "MetricError",
+    "NestedInterval",
     "NoControlsError",
+    "Replication",
     "StatisticsError",
+    "TaskTable",
     "accuracy",
+    "answer_nll",
     "bootstrap_interval",
+    "by_task",
+    "compare_arms",
+    "compare_with_claim",
     "correct",
     "damage",
     "evidence_frame",
     "get_metric",
     "head_name",
+    "hits_at",
     "holm",
     "kl_from",
     "layer_matched",
+    "log_odds",
     "logit_difference",
     "loss",
+    "mcnemar",
+    "nested_interval",
     "norm_matched",
     "permutation_p",
     "rank_p_value",

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from interp.evidence.controls import ControlSets
 from interp.evidence.evidence import Evidence, EvidenceError, Interval, Verdict, count, short, span
-from interp.evidence.metrics import Metric, damage
+from interp.evidence.metrics import damage
+from interp.evidence.reading import Metric
 from interp.evidence.statistics import bootstrap_interval, holm, rank_p_value, smallest_p
 
 # Five groups is where the smallest sign-flip p, 2⁻⁵, first passes .05.

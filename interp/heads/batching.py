@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from interp.heads.ablation import AblationError
 from interp.models import Model
 
-# Where a forward pass is cheapest a token on a CPU: larger ones leave the caches and only take
-# memory, smaller ones read the weights too often.
+# Matrix products gain nothing from more than some 512 tokens, the unembedding of one position a
+# row a little; beyond this there is only memory to lose.
 TOKENS_PER_FORWARD = 1024
 
 
@@ -54,11 +54,10 @@ def batching(
     """
     if tokens_per_forward < 1:
         raise AblationError(f"tokens_per_forward is {tokens_per_forward}; expected at least 1")
-    largest = max(sets_a_layer, default=1)
+    n_sets = max(1, sum(sets_a_layer))
     # Several sets share a forward pass, so that few examples' clean passes are held.
-    together = min(4, largest)
-    examples = max(1, min(n, tokens_per_forward // (length * together)))
-    rows = max(1, min(tokens_per_forward // length, largest * examples))
+    examples = max(1, min(n, tokens_per_forward // (length * min(4, n_sets))))
+    rows = max(1, min(tokens_per_forward // length, n_sets * examples))
     if memory_mb is None:
         return Batching(examples, rows)
     held, clean, row = _bytes(model, length, len(sets_a_layer), reads, keeps_patterns)

@@ -22,10 +22,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.evidence import Head, Metric, bootstrap_interval, head_name
-from interp.heads.ablation import AblationKind, Ablations, ablate
+from interp.heads.ablation import AblationKind, Ablations
 from interp.heads.agreement import ROUNDING, Agreement, compare, hidden_layers
 from interp.heads.attribution import Attributions, attribute
 from interp.heads.gradients import BACKWARD
+from interp.heads.replacing import remove_heads
 from interp.heads.units import AttributionError
 from interp.models import Examples, Model
 
@@ -153,10 +154,11 @@ def rank(
         metric: The metric; it needs a gradient.
         budget: Forward passes over the examples, a backward pass counted as two: the screening
             (``attribute`` says what it takes), unchanged runs and replacements, one run a layer,
-            2 ⌈log₂ heads⌉ a hiding layer, and one run a head. Where it allows all heads, they are
-            all ablated; where it allows little, layers are not looked at.
-        kind: What takes a head's place, as in ``ablate``.
-        reference: As in ``ablate``.
+            2 ⌈log₂ heads⌉ a hiding layer, and one run a head (counted whole, though ``sweep``
+            begins each at its layer). Where it allows all heads, they are all ablated; where it
+            allows little, layers are not looked at.
+        kind: What takes a head's place, as in ``sweep``.
+        reference: As in ``sweep``.
         steps: As in ``attribute``.
         explore: Share of the exact runs for heads drawn at random, 0 to 1.
         batch_size: Rows at a time.
@@ -176,7 +178,7 @@ def rank(
         )
     options: Options = {"reference": reference, "batch_size": batch_size, "seed": seed}
     estimates = attribute(model, examples, metric, kind=kind, steps=steps, check=0, **options)
-    # What one call of ablate takes besides its runs: the unchanged one, and the replacements.
+    # What one call of sweep takes besides its runs: the unchanged one, and the replacements.
     setting_up = 1.0 + estimates.forward_equivalents - screening
     left = budget - estimates.forward_equivalents - setting_up
     if left < 2:
@@ -188,7 +190,7 @@ def rank(
     n_heads = model.n_layers * model.n_heads
 
     def run(sets: list[list[Head]]) -> Ablations:
-        return ablate(model, examples, metric, sets, kind=kind, **options)
+        return remove_heads(model, examples, metric, sets, kind=kind, **options)
 
     hiding: list[int] = []
     suspects: list[Head] = []

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.evidence import METRICS, Metric
+from interp.evidence import Metric
 from interp.models import Examples
 
 
@@ -29,15 +29,14 @@ class Reads:
 def reads_of(metric: Metric, examples: Examples) -> Reads | None:
     """Cut examples down to what a metric reads, or return None where that is everything.
 
-    Known for the registered metrics. Any other may read whatever it likes and gets everything.
+    A metric says itself what it reads; one that does not say gets everything.
     """
-    known = METRICS.get(metric.name)
-    if known is None or known.per_example is not metric.per_example:
+    if metric.reads == "everything":
         return None
-    answered = metric.name == "logit_difference" or (
-        metric.name == "accuracy" and examples.answer is not None
+    at_answer = metric.reads == "answer" or (
+        metric.reads == "answer or scored" and examples.answer is not None
     )
-    return _answered(examples) if answered else _scored(examples)
+    return _answered(examples) if at_answer else _scored(examples)
 
 
 def _answered(examples: Examples) -> Reads | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.evidence import Metric, damage
-from interp.heads.ablation import AblationKind, ablate
+from interp.evidence import Head, Metric, damage
+from interp.heads.ablation import AblationKind, Ablations, ablate
+from interp.heads.sweep import sweep
 from interp.heads.units import (
     AttributionError,
     Replacement,
@@ -128,6 +129,36 @@ def _check(examples: Examples, kind: str, reference: Examples | None) -> None:
             )
 
 
+def remove_heads(
+    model: Model,
+    examples: Examples,
+    metric: Metric,
+    sets: Sequence[Collection[Head]],
+    *,
+    kind: AblationKind,
+    reference: Examples | None,
+    batch_size: int,
+    seed: int,
+) -> Ablations:
+    """Remove sets of heads exactly: by ``sweep``, or by ``ablate`` where the metric needs it.
+
+    A metric that does not say what it reads may depend on which examples run together, as the
+    divergence from given clean logits does; ``sweep`` groups them as it likes.
+    """
+    if metric.reads == "everything":
+        return ablate(
+            model,
+            examples,
+            metric,
+            sets,
+            kind=kind,
+            reference=reference,
+            batch_size=batch_size,
+            seed=seed,
+        )
+    return sweep(model, examples, metric, sets, kind=kind, reference=reference, seed=seed)
+
+
 @torch.no_grad()
 def exact_effects(
     model: Model,
@@ -143,8 +174,8 @@ def exact_effects(
 ) -> tuple[Float[Tensor, " example"], Float[Tensor, "unit example"]]:
     """Replace each unit alone and run the model again.
 
-    Heads go through ``ablate``; other units, and heads replaced by another example's, have their
-    activation set by hand, which is the same thing since nothing before them has changed.
+    Heads go through ``remove_heads``; other units, and heads replaced by another example's, have
+    their activation set by hand, which is the same thing since nothing before them has changed.
 
     Args:
         model: The model.
@@ -164,7 +195,7 @@ def exact_effects(
     if of == "heads" and kind in get_args(AblationKind):
         every = range(model.n_heads)
         pairs = [[(u[0], head) for head in (u[1:] or every)] for u in units]
-        found = ablate(model, examples, metric, pairs, kind=kind, **options)  # type: ignore[arg-type]
+        found = remove_heads(model, examples, metric, pairs, kind=kind, **options)  # type: ignore[arg-type]
         return found.clean.to(torch.float64), found.effects.to(torch.float64)
     sites = unit_sites(model, of)
     needed = [site for site in sites if any(site.layer == unit[0] for unit in units)]

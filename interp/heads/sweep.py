@@ -6,9 +6,9 @@ The same numbers as ``ablate``, which runs the whole model once a set:
    stream, the attention's output and each head's z.
 2. A set begins at its earliest layer: its heads' change enters as a correction there, and only
    what comes after runs (see ``interp.heads.sweeping``). Nothing before can have changed.
-3. Sets that begin at one layer share forward passes, each with its own mask of heads, so that 99
-   control sets are one job. Only the positions the metric reads are unembedded, and the last
-   block's MLP runs on no others.
+3. Sets share forward passes, each with its own mask of heads, so that 99 control sets are one
+   job: a set that begins at a later layer joins a pass there. Only the positions the metric
+   reads are unembedded, and past its keys and values the last block runs on no others.
 
 Averaged over all single heads this is (L + 1)/2L of the passes' cost, less what is not read.
 Where an architecture cannot be begun in the middle, or someone has hooks on the model, the plain

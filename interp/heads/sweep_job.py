@@ -76,12 +76,13 @@ class Job:
         results = {heads: torch.zeros_like(clean) for heads in todo}
 
         def measure(batch: Batch, part: Sequence[frozenset[Head]]) -> dict[str, Tensor]:
-            found = [batch.clean[None][:0]]
-            for layer in sorted({earliest(s) for s in part}):
-                here = [s for s in part if earliest(s) == layer]
-                found.append(batch.changed(here, rows=size.rows))
-            return {"clean": batch.clean, "changed": torch.cat(found)}
+            none = batch.clean[None][:0]
+            changed = batch.changed(part, rows=size.rows) if part else none
+            return {"clean": batch.clean, "changed": changed}
 
+        # No piece ends in the middle of a pass.
+        together = max(1, size.rows // size.examples)
+        piece = -(-_PIECE // together) * together
         with progress("sweeping", total=n * max(1, len(todo))) as advance:
             for start in range(0, n, size.examples):
                 rows = slice(start, min(start + size.examples, n))
@@ -94,8 +95,8 @@ class Job:
                     layers=starts,
                     freeze_patterns=freeze_patterns,
                 )
-                for first in range(0, max(1, len(todo)), _PIECE):
-                    part = todo[first : first + _PIECE]
+                for first in range(0, max(1, len(todo)), piece):
+                    part = todo[first : first + piece]
                     done = self._kept(
                         f"{name}/{start:06d}-{first:05d}", partial(measure, batch, part)
                     )

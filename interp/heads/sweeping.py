@@ -1,8 +1,8 @@
 """The inside of a sweep: one batch of examples, its clean pass, and every set begun in the middle.
 
-A row is one set on one example. Rows whose sets begin at the same layer run together; each has
-its own mask of heads at every layer. At the first layer the changed heads enter as a correction
-to what the clean pass's attention returned, ``attn_out + (z' − z) W_O``; at later layers their z
+A row is one set on one example. Rows run together, each from the layer at which its set begins,
+and with its own mask of heads at every layer. There the changed heads enter as a correction to
+what the clean pass's attention returned, ``attn_out + (z' − z) W_O``; at later layers their z
 is replaced where it arises, since it is no longer the clean one.
 """
 
@@ -20,7 +20,7 @@ from interp.heads.ablation import AblationError
 from interp.heads.changes import Change, Seen
 from interp.heads.reads import reads_of
 from interp.hooks import Site
-from interp.hooks.suffix import Prefix, ZEdit, run_prefix, run_suffix
+from interp.hooks.suffix import Entry, Prefix, ZEdit, run_prefix, run_suffix
 from interp.models import Examples, Model
 from interp.models.checks import LOGIT_TOLERANCE
 from interp.models.memory import in_batches
@@ -64,6 +64,7 @@ class Batch:
         self.examples = examples.select(range(rows.start, rows.stop))
         self.layers, self.freeze = tuple(layers), freeze_patterns
         self.reads = reads_of(metric, self.examples)
+        self._lengths: dict[int, Tensor] = {}
         self.dtype = torch.promote_types(model.dtype, torch.float32)
 
     @cached_property
@@ -73,7 +74,12 @@ class Batch:
         wanted = range(min(self.layers, default=0), self.model.n_layers) if kinds else ()
         sites = [Site(layer, kind) for layer in wanted for kind in kinds]
         found = run_prefix(
-            self.model, self.examples.tokens, self.examples.mask, self.layers, capture=sites
+            self.model,
+            self.examples.tokens,
+            self.examples.mask,
+            self.layers,
+            reads=None if self.reads is None else self.reads.at,
+            capture=sites,
         )
         if kinds:
             self._check_patterns(found)
@@ -82,8 +88,13 @@ class Batch:
     @cached_property
     def clean(self) -> Float[Tensor, " example"]:
         """The metric of the unmodified model."""
-        found = self.metric.per_example(self.prefix.logits, self.examples)
+        found = self.metric.per_example(self.prefix.logits, self._read)
         return found.to("cpu", self.dtype)
+
+    @property
+    def _read(self) -> Examples:
+        """Examples as the metric sees them, at the positions it reads."""
+        return self.examples if self.reads is None else self.reads.examples
 
     def changed(
         self, sets: Sequence[frozenset[Head]], *, rows: int
@@ -91,12 +102,12 @@ class Batch:
         """Measure the metric with each set changed.
 
         Args:
-            sets: Sets that begin at one and the same layer.
+            sets: Sets in the order of the layers at which they begin.
             rows: Rows at a time; halved on out-of-memory.
         """
-        layer = earliest(sets[0])
         n = len(self.examples)
         values = torch.zeros(len(sets) * n, dtype=self.dtype)
+        begins = torch.tensor([earliest(heads) for heads in sets])
         chosen = torch.zeros((self.model.n_layers, len(sets), self.model.n_heads), dtype=torch.bool)
         for i, heads in enumerate(sets):
             for at, head in heads:
@@ -105,22 +116,38 @@ class Batch:
         def work(part: slice) -> None:
             row = torch.arange(part.start, part.stop)
             which, example = row // n, row % n
-            values[part] = self._run(layer, chosen[:, which], example)
+            values[part] = self._run(begins[which], chosen[:, which], example)
 
         in_batches(len(values), rows, work)
         return values.unflatten(0, (len(sets), n))
 
     def _run(
-        self, layer: int, chosen: Bool[Tensor, "layer row head"], example: Int[Tensor, " row"]
+        self,
+        begins: Int[Tensor, " row"],
+        chosen: Bool[Tensor, "layer row head"],
+        example: Int[Tensor, " row"],
     ) -> Float[Tensor, " row"]:
-        attn_out = self._corrected(layer, chosen[layer], example)
-        again = self._cancelled(layer, attn_out, example)
+        """One pass: each row enters at the layer where its set begins."""
+        entries: list[Entry] = []
+        order: list[Tensor] = []
+        for layer in begins.unique().tolist():
+            mine = (begins == layer).nonzero()[:, 0]
+            attn_out = self._corrected(layer, chosen[layer, mine], example[mine])
+            again = self._cancelled(layer, attn_out, example[mine])
+            if bool(again.any()):
+                entries.append(Entry(layer, example[mine[again]], None))
+                order.append(mine[again])
+                mine, attn_out = mine[~again], attn_out[~again.to(attn_out.device)]
+            if len(mine):
+                entries.append(Entry(layer, example[mine], attn_out))
+                order.append(mine)
         values = torch.zeros(len(example), dtype=self.dtype)
-        for given, rows in ((attn_out, ~again), (None, again)):
-            if not bool(rows.any()):
-                continue
-            part = None if given is None else given[rows.to(given.device)]
-            values[rows] = self._measure(layer, chosen[:, rows], example[rows], part)
+        # As many rows as positions could not be told apart where rows join: one group at a time.
+        split = len(entries) > 1 and len(example) == self.examples.tokens.shape[1]
+        for group, rows in zip(entries, order, strict=True) if split else [(None, None)]:
+            here = entries if group is None else [group]
+            at = torch.cat(order) if rows is None else rows
+            values[at] = self._measure(here, chosen[:, at])
         return values
 
     def _cancelled(
@@ -130,26 +157,31 @@ class Batch:
 
         A norm after attention would blow that up: their attention is run again.
         """
-        before = self.prefix.starts[layer].attn_out[example.to(attn_out.device)]
-        left, had = attn_out.float().norm(dim=-1), before.float().norm(dim=-1)
-        return (left < _LEFT * had).any(-1).cpu()
+        if layer not in self._lengths:
+            before = self.prefix.starts[layer].attn_out
+            self._lengths[layer] = before.float().norm(dim=-1)
+        had = self._lengths[layer][example.to(attn_out.device)]
+        return (attn_out.float().norm(dim=-1) < _LEFT * had).any(-1).cpu()
 
     def _measure(
-        self,
-        layer: int,
-        chosen: Bool[Tensor, "layer row head"],
-        example: Int[Tensor, " row"],
-        attn_out: Float[Tensor, "row pos d_model"] | None,
+        self, entries: Sequence[Entry], chosen: Bool[Tensor, "layer row head"]
     ) -> Float[Tensor, " row"]:
-        """Run from the middle on, and read the metric."""
+        """Run from the middle on, and read the metric; rows in the order of the entries."""
         seen_v: dict[int, Tensor] = {}
         seen_pattern: dict[int, Tensor] = {}
         edits: dict[int, ZEdit] = {}
         watch = {}
-        for later in range(layer + (attn_out is not None), self.model.n_layers):
-            if not (self.freeze or bool(chosen[later].any())):
+        example = torch.cat([entry.rows for entry in entries])
+        for later in range(entries[0].layer, self.model.n_layers):
+            # Rows whose attention runs at this layer: they come first.
+            n = sum(
+                len(entry.rows)
+                for entry in entries
+                if entry.layer < later or (entry.layer == later and entry.attn_out is None)
+            )
+            if not n or not (self.freeze or bool(chosen[later, :n].any())):
                 continue
-            edits[later] = self._edit(later, chosen[later], example, seen_v, seen_pattern)
+            edits[later] = self._edit(later, chosen[later, :n], example[:n], seen_v, seen_pattern)
             if self.freeze or self.change.needs_pattern:
                 watch[Site(later, "v")] = partial(seen_v.__setitem__, later)
             if self.change.needs_pattern and not self.freeze:
@@ -157,15 +189,12 @@ class Batch:
         logits = run_suffix(
             self.model,
             self.prefix,
-            layer,
-            example,
-            attn_out,
+            entries,
             reads=None if self.reads is None else self.reads.at[example],
             edits=edits,
             watch=watch,
         )
-        read = self.examples if self.reads is None else self.reads.examples
-        return self.metric.per_example(logits, read.select(example)).to("cpu", self.dtype)
+        return self.metric.per_example(logits, self._read.select(example)).to("cpu", self.dtype)
 
     def _corrected(
         self, layer: int, chosen: Bool[Tensor, "row head"], example: Int[Tensor, " row"]
@@ -184,7 +213,7 @@ class Batch:
             here = mine.to(device)
             old = start.z[at[here], :, head]
             if whole is None:
-                part = start.z[at[here]][:, :, head : head + 1]
+                part = old[:, :, None]
                 new = self.change.target(layer, Seen(part), example[mine] + self.offset)
                 new = new[:, :, head if new.shape[2] > 1 else 0]
             else:

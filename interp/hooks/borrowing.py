@@ -95,3 +95,29 @@ def gather(
 ) -> Float[Tensor, "row read d"]:
     """Return each row's own positions."""
     return x.gather(1, reads[:, :, None].expand(-1, -1, x.shape[-1]))
+
+
+def spread(
+    x: Float[Tensor, "row read ..."], reads: Int[Tensor, "row read"], width: int
+) -> Float[Tensor, "row pos ..."]:
+    """Put each row's positions back where they stood, zeros elsewhere; undoes ``gather``."""
+    whole = x.new_zeros((len(x), width, *x.shape[2:]))
+    index = reads.reshape(*reads.shape, *[1] * (x.ndim - 2)).expand_as(x)
+    return whole.scatter_(1, index, x)
+
+
+def first_rows(value: Any, n: int, whole: int) -> Any:
+    """Cut whatever has ``whole`` rows to the first ``n``, inside tuples, lists and dicts as well.
+
+    Tensors of one axis have no rows: they go by position. Where ``whole`` is the sequence's
+    length too, one of two axes could be either; do not call it with that.
+    """
+    if n == whole:
+        return value
+    if isinstance(value, Tensor):
+        return value[:n] if value.ndim > 1 and len(value) == whole else value
+    if isinstance(value, dict):
+        return {key: first_rows(item, n, whole) for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(first_rows(item, n, whole) for item in value)
+    return value

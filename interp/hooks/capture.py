@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from interp.hooks.cutting import cut, layer_to_cut
+from interp.hooks.packing import in_packs, pack
 from interp.hooks.progress import progress
-from interp.hooks.session import session
+from interp.hooks.session import Watcher, session
 from interp.hooks.sites import Site, SiteError
 from interp.hooks.store import Store
 from interp.models import Examples, Model
 from interp.models.memory import in_batches
+
+# Where matrix products on a CPU gain nothing from more.
+TOKENS_PER_FORWARD = 512
 
 
 class Captured(dict[Site, Tensor]):
@@ -35,13 +41,16 @@ def capture(
     sites: Sequence[Site | str] | Site | str,
     *,
     positions: Positions = None,
-    batch_size: int = 32,
+    tokens_per_forward: int = TOKENS_PER_FORWARD,
+    batch_size: int | None = None,
     path: Path | str | None = None,
 ) -> Captured:
     """Capture activations at sites over examples, in the order of the examples.
 
-    Examples run in batches of similar length; the forward pass stops at the last site needed,
-    so later layers and the unembedding cost nothing; results go into tensors allocated once.
+    Examples run sorted by length, as many at a time as fit a budget of tokens. The forward pass
+    stops at the last site needed, so later layers and the unembedding cost nothing. Where only
+    some positions of residual streams are kept, nothing else is held, and the last block needed
+    runs at no others (see ``interp.hooks.cutting``). Results go into tensors allocated once.
 
     >>> capture(model, model.tokenize(texts), "L1.resid_post", positions="last")["L1.resid_post"]
 
@@ -54,7 +63,9 @@ def capture(
             an int or several (negative from the end), or a tensor ``[example]`` or
             ``[example, k]`` of such indices. A single position drops the position axis.
             Attention patterns and scores keep all.
-        batch_size: Rows at a time; halved on out-of-memory.
+        tokens_per_forward: Tokens at a time, with padding; reduced on out-of-memory. More than
+            this gains nothing on a CPU; an accelerator wants more.
+        batch_size: Examples at a time, in place of a budget of tokens; halved on out-of-memory.
         path: A folder for memory-mapped files. Needed past 2 GiB in all; a capture that was
             interrupted goes on from it where it stopped.
 
@@ -95,23 +106,60 @@ def capture(
 
         def work(rows: slice) -> None:
             chosen = order[rows.start + start : rows.stop + start]
-            tokens, mask = _pack(examples, chosen)
-            with session(model, capture=wanted) as s:
-                s.run_until_captured(tokens, mask)
-            parts: dict[Site, Tensor] = {}
-            for site in wanted:
-                values = s[site].cpu()
-                if picks is None:
-                    parts[site] = _without_padding(values, mask, site)
-                    continue
-                at = picks[chosen]
-                part = torch.stack([values[i, at[i]] for i in range(len(chosen))])
-                parts[site] = part[:, 0] if single else part
+            tokens, mask = pack(examples, chosen)
+            if picks is None:
+                parts = _everything(model, wanted, tokens, mask)
+            else:
+                parts = _picked(model, wanted, tokens, mask, picks[chosen])
+                if single:
+                    parts = {site: part[:, 0] for site, part in parts.items()}
             store.write(chosen, parts)
             advance(len(chosen))
 
-        in_batches(len(order) - start, batch_size, work)
+        if batch_size is None:
+            in_packs(lengths[order][start:].tolist(), tokens_per_forward, work)
+        else:
+            in_batches(len(order) - start, batch_size, work)
     return Captured({site: store.tensors[site] for site in wanted})
+
+
+def _everything(
+    model: Model, wanted: Sequence[Site], tokens: Tensor, mask: Tensor
+) -> dict[Site, Tensor]:
+    """Run one batch and keep all positions."""
+    with session(model, capture=wanted) as s:
+        s.run_until_captured(tokens, mask)
+    return {site: _without_padding(s[site].cpu(), mask, site) for site in wanted}
+
+
+@torch.no_grad()
+def _picked(
+    model: Model,
+    wanted: Sequence[Site],
+    tokens: Int[Tensor, "row pos"],
+    mask: Tensor,
+    at: Int[Tensor, "row k"],
+) -> dict[Site, Tensor]:
+    """Run one batch and keep some positions, as soon as they are seen."""
+    parts: dict[Site, Tensor] = {}
+    layer = layer_to_cut(model, wanted) if at.shape[1] < tokens.shape[1] else None
+    last = None if layer is None else Site(layer, "resid_post")
+
+    def see(whole: Site, values: Tensor) -> None:
+        here = at.to(values.device)
+        if whole == last:  # already at these positions, each row's own
+            here = torch.arange(at.shape[1], device=values.device).expand_as(here)
+        rows = torch.arange(len(values), device=values.device)[:, None]
+        for site in wanted:
+            if site.whole == whole:
+                mine = values if site.head is None else values[:, :, site.head]
+                parts[site] = mine[rows, here].cpu()
+
+    watch: dict[Site, Watcher] = {w: partial(see, w) for w in {s.whole: None for s in wanted}}
+    opened = session(model, watch=watch) if layer is None else cut(model, layer, at, watch)
+    with opened as s:
+        s.run_until_captured(tokens, mask)
+    return {site: parts[site] for site in wanted}
 
 
 @torch.no_grad()
@@ -187,18 +235,6 @@ def _without_padding(values: Tensor, mask: Tensor, site: Site) -> Tensor:
         shape[0], shape[axis] = mask.shape
         values = values.masked_fill(~mask.reshape(shape), 0.0)
     return values
-
-
-def _pack(examples: Examples, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows as right-padded ids, no wider than the longest of them. On the CPU."""
-    assert examples.mask is not None
-    real = examples.mask.cpu()[chosen]
-    lengths = real.sum(dim=1)
-    width = int(lengths.max())
-    tokens = torch.zeros((len(chosen), width), dtype=torch.int64)
-    mask = torch.arange(width)[None, :] < lengths[:, None]
-    tokens[mask] = examples.tokens.cpu()[chosen][real]
-    return tokens, mask
 
 
 def _picks(

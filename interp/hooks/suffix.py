@@ -8,8 +8,9 @@ with the forward functions of a few modules replaced for the time of one call:
 1. Blocks before the layer hand on what they get.
 2. The layer's block starts from the residual stream that a clean pass kept, and its attention
    returns a given output, so that norms after attention and parallel MLPs are the model's own.
-3. The last block computes keys and values everywhere, the rest only where logits are read.
-4. The unembedding gets only the positions that are read.
+3. Rows that begin at later layers join there (see ``interp.hooks.joining``).
+4. The last block computes keys and values everywhere, the rest only where logits are read.
+5. The unembedding gets only the positions that are read.
 
 ``suffix_problem`` tries all of this on a probe before it is relied on.
 """
@@ -33,10 +34,11 @@ from interp.hooks.borrowing import (
     hidden_of,
     modules_of,
     replaced,
-    with_hidden,
     wrapped,
 )
 from interp.hooks.interventions import Intervention
+from interp.hooks.joining import Join, begun, read_only
+from interp.hooks.quick import quickly
 from interp.hooks.session import Watcher, session
 from interp.hooks.sites import Site
 from interp.models import Model
@@ -73,7 +75,7 @@ class Prefix:
     Attributes:
         tokens: What was run.
         mask: Its real tokens.
-        logits: The model's, at every position.
+        logits: The model's, at every position or where they are read.
         starts: By layer.
         captured: What else was asked for.
         forms: Of every layer.
@@ -81,7 +83,7 @@ class Prefix:
 
     tokens: Int[Tensor, "batch pos"]
     mask: Bool[Tensor, "batch pos"] | None
-    logits: Float[Tensor, "batch pos vocab"]
+    logits: Float[Tensor, "batch read vocab"]
     starts: Mapping[int, Start]
     captured: Mapping[Site, Tensor]
     forms: Mapping[int, _Forms]
@@ -102,12 +104,18 @@ class Rewrite(Intervention):
         """Accept any rows: whoever wrote the function knows them."""
 
 
-class _AttentionDone(Exception):
-    """Raised in the last block once its attention is known."""
+class Entry(NamedTuple):
+    """Rows that are begun at one layer.
 
-    def __init__(self, output: Tensor) -> None:
-        super().__init__()
-        self.output = output
+    Attributes:
+        layer: Where.
+        rows: Which row of the prefix each continues.
+        attn_out: What the layer's attention returns for them; None to run it again.
+    """
+
+    layer: int
+    rows: Int[Tensor, " row"]
+    attn_out: Float[Tensor, "row pos d_model"] | None
 
 
 @torch.no_grad()
@@ -117,9 +125,12 @@ def run_prefix(
     mask: Bool[Tensor, "batch pos"] | None,
     layers: Sequence[int],
     *,
+    reads: Int[Tensor, "batch read"] | None = None,
     capture: Sequence[Site] = (),
 ) -> Prefix:
     """Run the unmodified model once and keep what is needed to start again at ``layers``.
+
+    Logits are computed at ``reads``, or everywhere.
 
     Raises:
         SuffixError: blocks of this architecture cannot be skipped.
@@ -156,6 +167,8 @@ def run_prefix(
     sites = [Site(layer, "z") for layer in layers]
     with ExitStack() as stack, session(model, capture=[*sites, *capture]) as s:
         stack.enter_context(forgetful(model))
+        if reads is not None:
+            stack.enter_context(_reading(model, reads.to(model.device)))
         for layer in range(model.n_layers):
             look(layer, stack)
         logits = s.run(tokens, mask)
@@ -171,24 +184,23 @@ def run_prefix(
 def run_suffix(
     model: Model,
     prefix: Prefix,
-    layer: int,
-    rows: Int[Tensor, " row"],
-    attn_out: Float[Tensor, "row pos d_model"] | None,
+    entries: Sequence[Entry],
     *,
     reads: Int[Tensor, "row read"] | None = None,
     edits: Mapping[int, ZEdit] | None = None,
     watch: Mapping[Site, Watcher] | None = None,
 ) -> Float[Tensor, "row read vocab"]:
-    """Run what comes after a layer's attention, for several rows a prompt.
+    """Run what comes after a layer's attention, for several rows a prompt and of several layers.
 
     Args:
         model: The model, with no other hooks on it.
-        prefix: A clean pass that kept ``layer``.
-        layer: Where to begin.
-        rows: Which row of the prefix each row continues.
-        attn_out: What the layer's attention returns, for each row; None to run it again.
+        prefix: A clean pass that kept the layers.
+        entries: Which rows begin where, by layer; at one layer, rows whose attention is run
+            before those whose is given. Rows of the whole pass stand in this order. Where they
+            begin at several layers, there must not be as many as positions.
         reads: Positions to read logits at, or None for all.
-        edits: A function of all heads' z, at layers whose attention runs.
+        edits: A function of all heads' z, at layers whose attention runs, for the rows whose
+            does: those that begin before it or that run it again.
         watch: As in ``session``, at such layers.
 
     Returns:
@@ -196,86 +208,48 @@ def run_suffix(
     """
     edits = dict(edits or {})
     last = model.n_layers - 1
-    resid = prefix.starts[layer].resid
-    resid = resid[rows.to(resid.device)]
+    device = next(iter(prefix.starts.values())).resid.device
+    rows = torch.cat([entry.rows for entry in entries])
+    first = entries[0].layer
     mask = None if prefix.mask is None else prefix.mask[rows]
     with ExitStack() as stack:
         stack.enter_context(forgetful(model))
-        for before in range(layer):
+        stack.enter_context(quickly(model))
+        for before in range(first):
             stack.enter_context(replaced(modules_of(model, before)[0], _skip(prefix.forms[before])))
-        form = prefix.forms[layer]
         if reads is not None:
-            reads = reads.to(resid.device)
+            reads = reads.to(device)
             stack.enter_context(_reading(model, reads))
-        if layer < last or reads is None:
-            begin = _begin(model, layer, resid, attn_out, form)
-            stack.enter_context(replaced(modules_of(model, layer)[0], begin))
-        if reads is not None:
-            given = (resid, attn_out) if layer == last else (None, None)
-            end = _end(model, last, reads, given, prefix.forms[last])
-            stack.enter_context(replaced(modules_of(model, last)[0], end))
-            if given[1] is None:
-                edits[last] = _then_read(edits.get(last), reads)
+        for join in _joins(model, prefix, entries):
+            block = modules_of(model, join.layer)[0]
+            if join.layer == last and reads is not None:
+                stack.enter_context(replaced(block, read_only(model, join, reads)))
+                if join.running:
+                    edits[last] = then_read(edits.get(last), reads[: join.running])
+            elif join.arriving < join.whole:
+                stack.enter_context(replaced(block, begun(model, join)))
         rewrites = [Rewrite(Site(at, "z"), "set", function=f) for at, f in edits.items()]
         with session(model, intervene=rewrites, watch=watch) as s:
             return s.run(prefix.tokens[rows], mask)
 
 
-def _begin(model: Model, layer: int, resid: Tensor, attn_out: Tensor | None, form: _Forms) -> Any:
-    """A block that starts from a given stream and attention output."""
-    block, attention = modules_of(model, layer)
-    run_block = block.forward
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = with_hidden(args, kwargs, resid)
-        if attn_out is None:
-            return run_block(*args, **kwargs)
-        with replaced(attention, lambda *_, **__: wrapped(attn_out, form.attention)):
-            return run_block(*args, **kwargs)
-
-    return forward
-
-
-def _end(
-    model: Model,
-    last: int,
-    reads: Tensor,
-    given: tuple[Tensor | None, Tensor | None],
-    form: _Forms,
-) -> Any:
-    """A last block that runs past its attention only where it is read."""
-    block, attention = modules_of(model, last)
-    run_block, run_attention = block.forward, attention.forward
-
-    def stop(*args: Any, **kwargs: Any) -> Any:
-        raise _AttentionDone(first_of(run_attention(*args, **kwargs)))
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        hidden, attn_out = given
-        hidden = hidden_of(args, kwargs) if hidden is None else hidden
-        if attn_out is not None:
-            attn_out = gather(attn_out, reads)
-        else:
-            args, kwargs = with_hidden(args, kwargs, hidden)
-            with replaced(attention, stop):
-                try:
-                    run_block(*args, **kwargs)
-                except _AttentionDone as done:
-                    attn_out = done.output
-                else:
-                    raise SuffixError("the last block ran without its attention")
-        args, kwargs = with_hidden(args, kwargs, gather(hidden, reads))
-        with replaced(attention, lambda *_, **__: wrapped(attn_out, form.attention)):
-            found = first_of(run_block(*args, **kwargs))
-        # As wide as the model's outer code expects; nobody reads the rest.
-        whole = torch.zeros_like(hidden)
-        whole.scatter_(1, reads[:, :, None].expand_as(found), found)
-        return wrapped(whole, form.block)
-
-    return forward
+def _joins(model: Model, prefix: Prefix, entries: Sequence[Entry]) -> Iterator[Join]:
+    """Who is in the pass, at each layer from the first on."""
+    whole, arriving = sum(len(entry.rows) for entry in entries), 0
+    for layer in range(entries[0].layer, model.n_layers):
+        here = [entry for entry in entries if entry.layer == layer]
+        entering = given = None
+        if here:
+            resid = prefix.starts[layer].resid
+            entering = resid[torch.cat([entry.rows for entry in here]).to(resid.device)]
+            given = here[-1].attn_out
+        form = prefix.forms[layer].attention
+        join = Join(layer, whole, arriving, entering, given, form)
+        arriving = join.rows
+        yield join
 
 
-def _then_read(edit: ZEdit | None, reads: Tensor) -> ZEdit:
+def then_read(edit: ZEdit | None, reads: Tensor) -> ZEdit:
     """Edit z, then keep it only where it is read: W_O runs on no more."""
 
     def both(z: Tensor) -> Tensor:

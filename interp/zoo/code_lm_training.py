@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from safetensors import safe_open
-from safetensors.torch import save
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from interp.zoo.cards import replace_file
+from interp.zoo.checkpoint import load_checkpoint, save_checkpoint
 from interp.zoo.code_lm_measures import BOS
+from interp.zoo.silencing import silent_outputs
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ class Training:
         nll = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         nll, counted = nll.view_as(targets), targets != -100
         (nll.sum() / counted.sum()).backward()
-        for gradient in _silent(self.model, stage.heads, grad=True):
+        for gradient in silent_outputs(self.model, stage.heads, grad=True):
             gradient.zero_()  # zero weights without a gradient stay zero: the head writes nothing
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
@@ -194,35 +193,27 @@ class Training:
         return losses
 
     def save(self, path: Path, clock: Clock) -> None:
-        """Write the checkpoint: one file, so that weights and step count cannot come apart."""
-        tensors = {"generator": self.generator.get_state()}
-        for name, parameter in self.model.named_parameters():
-            tensors[f"model.{name}"] = parameter.detach()
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"optimizer.{key}.{name}"] = value
+        """Write the checkpoint."""
         state = {"step": self.step, "history": self.history, "spent": clock.read()}
-        metadata = {"made_by": self.made_by, "state": json.dumps(state)}
-        replace_file(path, save(tensors, metadata=metadata))
+        save_checkpoint(path, state=state, **self._parts())
 
     def load(self, path: Path, clock: Clock) -> None:
-        """Go on from a checkpoint."""
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("made_by") != self.made_by:
-                raise ValueError(
-                    f"{path} was made by another recipe or corpus: expected {self.made_by}, found "
-                    f"{metadata.get('made_by')}; delete it to start afresh, or train elsewhere."
-                )
-            self.generator.set_state(file.get_tensor("generator"))
-            for name, parameter in self.model.named_parameters():
-                parameter.data.copy_(file.get_tensor(f"model.{name}"))
-                self.optimizer.state[parameter] = {
-                    key: file.get_tensor(f"optimizer.{key}.{name}")
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
-        state = json.loads(metadata["state"])
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: it was made by another recipe or corpus.
+        """
+        state = load_checkpoint(path, **self._parts())
         self.step, self.history = state["step"], state["history"]
         clock.add(state["spent"])
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "optimizers": {"adamw": self.optimizer},
+            "generators": {"rows": self.generator},
+            "made_by": self.made_by,
+        }
 
 
 def encode(tokenizer: Tokenizer, texts: tuple[str, ...]) -> Int[Tensor, " token"]:
@@ -279,14 +270,6 @@ def _new_model(config: CodeLMConfig) -> LlamaForCausalLM:
         torch.manual_seed(config.seed)
         model = LlamaForCausalLM(llama).float()
     with torch.no_grad():
-        for weight in _silent(model, config.stages[0].heads):
+        for weight in silent_outputs(model, config.stages[0].heads):
             weight.zero_()
     return model
-
-
-def _silent(model: LlamaForCausalLM, heads: int, *, grad: bool = False) -> list[Tensor]:
-    """Views of the output weights (or their gradients) of all but each layer's first heads."""
-    outputs = [layer.self_attn.o_proj.weight for layer in model.model.layers]
-    assert model.config.head_dim is not None
-    start = heads * model.config.head_dim
-    return [(weight.grad if grad else weight)[:, start:] for weight in outputs]

@@ -315,3 +315,7 @@ def _examples(
     scored: Bool[Tensor, "n pos"] = torch.zeros_like(body, dtype=torch.bool)
     scored[:, 0 if first_scored is None else offset + first_scored : -1] = True
     return Examples(tokens=body, scored=scored, groups=groups, name=name, seed=seed)
+
+
+# Last, since it needs what stands above: enters the tasks of in-context learning in TASKS.
+import interp.zoo.icl_ids  # noqa: E402, F401

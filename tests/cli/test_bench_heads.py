@@ -10,6 +10,12 @@ from interp.cli import main
 from interp.runs import Run
 
 RATIOS = ["sweep_ratio_8x64", "sweep_ratio_1x16", "controls_ratio"]
+COUNTS = [
+    "attribution_forward_equivalents",
+    "capture_ratio",
+    "capture_ratio_of_run_with_cache",
+    "packing_ratio",
+]
 
 
 def test_smoke(tmp_path):
@@ -22,9 +28,20 @@ def test_smoke(tmp_path):
     for name in RATIOS:
         # Times are not judged here: machines that run tests are busy.
         assert metrics[name] > 0 and metrics[f"{name}_to_bridge"] > 0
+    for name in COUNTS:
+        assert metrics[name] > 0
+    assert metrics["capture_difference"] <= 2e-6 and metrics["packing_difference"] <= 2e-6
+    if "peak_mb_capture" in metrics:  # where the system tells
+        assert metrics["capture_memory_ratio"] < 1 and metrics["peak_mb_sweep"] > 0
     timings: pd.DataFrame = run.table("timings")
-    assert set(timings["what"]) == {"sweep", "bridge", "hooks"}
-    assert set(timings["shape"]) == {"8x64", "1x16", "controls"}
+    jobs = {job: set(part["what"]) for job, part in timings.groupby("job")}
+    loops = {"sweep", "bridge", "hooks"}
+    assert jobs == {
+        **{"8x64": loops, "1x16": loops, "controls": loops},
+        "attribution": {"attribution", "trunk"},
+        "capture": {"capture", "run_with_cache", "trunk"},
+        "mixed": {"packed", "in_order"},
+    }
     assert (timings["cpu_s"] > 0).all()
 
 

@@ -59,24 +59,24 @@ def test_replaying_the_config_gives_the_same_bytes(finished, tmp_path):
 
 
 def test_an_interrupted_run_resumes_to_the_same_numbers(finished, tmp_path, monkeypatch):
-    import interp.heads
+    real, kept = Run.cached, []
 
-    real, calls = interp.heads.ablate, []
-
-    def interrupted(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 2:
+    def interrupted(self, name, compute):
+        if len(kept) == 2:
             raise KeyboardInterrupt
-        return real(*args, **kwargs)
+        kept.append(name)
+        return real(self, name, compute)
 
     out = tmp_path / "interrupted"
-    monkeypatch.setattr(interp.heads, "ablate", interrupted)
+    monkeypatch.setattr(Run, "cached", interrupted)
     assert main(["run", "induction", *QUICK, "--out", str(out)]) != 0
     assert Run.open(out).status == "interrupted"
+    assert any(name.startswith("sweep") for name in kept), "in the middle of the sweep"
     assert not (out / "metrics.json").exists()
-    monkeypatch.setattr(interp.heads, "ablate", real)
+    monkeypatch.setattr(Run, "cached", real)
     assert main(["run", "induction", "--resume", "--out", str(out)]) == 0
-    assert (out / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+    for name in ["metrics.json", "evidence.parquet", "tensors.safetensors"]:
+        assert (out / name).read_bytes() == (finished / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,7 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(finished, tmp_path, monk
         (["--alpha", "5"], "between 0 and 1"),
         (["--seed", "-1"], "from 0"),
         (["--threshold", "nan"], "between 0 and 1"),
+        (["--memory", "0"], "above 0"),
         (["--resume"], "holds no run to finish"),
         (["--modle", "zoo:code-lm"], "--model"),
         (["--preset", "smokey"], "smoke"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from interp.evidence import accuracy, kl_from, logit_difference, loss
-from interp.heads import AttributionError, ablate, attribute, conductance, rank
+from interp.heads import AttributionError, ablate, attribute, conductance, rank, replacing
 from interp.heads.agreement import compare, hidden_layers, sample
 from interp.heads.gradients import slopes
 from interp.heads.ranking import _groups, _suspects
@@ -297,14 +297,21 @@ def test_forward_passes_are_as_stated(gpt2, monkeypatch, options, forwards):
 @pytest.mark.parametrize(("budget", "looks"), [(9, False), (14, True)])
 def test_rank_keeps_its_budget_and_says_what_is_exact(gpt2, monkeypatch, budget, looks):
     examples, calls = make(gpt2, n=6), []
-    plain = Model.forward
+    plain, swept = Model.forward, replacing.sweep
 
     def counting(self, tokens, mask=None):
         calls.append(tokens.shape[1] > 1)
         return plain(self, tokens, mask)
 
+    def counting_sets(model, examples, metric, sets, **options):
+        calls.extend([True] * (1 + len(sets)))  # the unchanged run, and one for each set
+        with monkeypatch.context() as inside:
+            inside.setattr(Model, "forward", plain)
+            return swept(model, examples, metric, sets, **options)
+
     attribute(gpt2, examples, loss, kind="zero", check=0)  # sites surveyed
     monkeypatch.setattr(Model, "forward", counting)
+    monkeypatch.setattr(replacing, "sweep", counting_sets)
     found = rank(gpt2, examples, loss, kind="zero", budget=budget, explore=0.25)
     assert sum(calls) + 2 == found.forward_equivalents <= budget
     n = len(found.heads)
@@ -321,7 +328,7 @@ def test_rank_keeps_its_budget_and_says_what_is_exact(gpt2, monkeypatch, budget,
     assert set(table["chosen"][n:]) == {"not ablated"}
     assert (table["low"][:n] <= table["exact"][:n]).all()
     truth = ablate(gpt2, examples, loss, [[h] for h in found.heads], kind="zero").effects
-    torch.testing.assert_close(found.exact, truth.double().mean(1))
+    torch.testing.assert_close(found.exact, truth.double().mean(1), rtol=0, atol=1e-6)
     n_top = found.chosen.count("estimate")
     assert [unit for unit, _ in found.estimates.top(n_top)] == list(found.heads[:n_top])
     assert 0 <= found.missed <= found.chosen.count("random") >= 1

@@ -195,11 +195,11 @@ def test_out_of_memory_halves_and_goes_on(gpt2, monkeypatch, caplog):
 
     real, sizes = inside.run_suffix, []
 
-    def small(model, prefix, layer, rows, *args, **kwargs):
-        sizes.append(len(rows))
-        if len(rows) > 2:
+    def small(model, prefix, entries, **kwargs):
+        sizes.append(sum(len(entry.rows) for entry in entries))
+        if sizes[-1] > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return real(model, prefix, layer, rows, *args, **kwargs)
+        return real(model, prefix, entries, **kwargs)
 
     whole = sweep(gpt2, scored(), loss, SETS, kind="resample")
     monkeypatch.setattr(inside, "run_suffix", small)
@@ -216,9 +216,9 @@ def test_a_memory_limit_makes_passes_smaller_and_changes_nothing(gpt2, monkeypat
 
     real, sizes = inside.run_suffix, []
 
-    def watched(model, prefix, layer, rows, *args, **kwargs):
-        sizes.append(len(rows))
-        return real(model, prefix, layer, rows, *args, **kwargs)
+    def watched(model, prefix, entries, **kwargs):
+        sizes.append(sum(len(entry.rows) for entry in entries))
+        return real(model, prefix, entries, **kwargs)
 
     monkeypatch.setattr(inside, "run_suffix", watched)
     sets = [[(0, h)] for h in range(4)]

@@ -14,13 +14,16 @@ from interp.evidence import (
     METRICS,
     MetricError,
     accuracy,
+    answer_nll,
     damage,
     get_metric,
+    hits_at,
     kl_from,
+    log_odds,
     logit_difference,
     loss,
+    reading,
 )
-from interp.evidence import metrics as metrics_module
 from interp.models.examples import Examples
 
 
@@ -142,7 +145,7 @@ def test_chunking_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = answered()
     every = [*METRICS.values(), kl_from(clean)]
     whole = [metric.per_example(logits, examples) for metric in every]
-    monkeypatch.setattr(metrics_module, "_CHUNK_ELEMENTS", 14)
+    monkeypatch.setattr(reading, "_CHUNK_ELEMENTS", 14)
     for metric, expected in zip(every, whole, strict=True):
         torch.testing.assert_close(metric.per_example(logits, examples), expected)
 
@@ -174,6 +177,54 @@ def test_an_example_without_a_scored_position_is_refused() -> None:
         accuracy.per_example(torch.zeros(1, 1, 4), one_token)
 
 
+def test_answer_nll_and_log_odds_have_their_definitions() -> None:
+    examples, logits = answered(), 3 * random_logits(3, 5, 7)
+    p = logits.double().softmax(-1)[torch.arange(3), examples.answer_at, examples.answer]
+    torch.testing.assert_close(answer_nll.per_example(logits, examples), (-p.log()).float())
+    torch.testing.assert_close(
+        log_odds.per_example(logits, examples).double(),
+        p.log() - (1 - p).log(),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+    # Of the answer alone, whatever is scored: not the loss, which is of the next token.
+    assert not torch.allclose(
+        answer_nll.per_example(logits, examples), loss.per_example(logits, examples)
+    )
+
+
+@pytest.mark.parametrize("lead", [-80.0, 80.0])
+def test_log_odds_have_no_ceiling_where_the_probability_has(lead: float) -> None:
+    logits = torch.zeros(3, 5, 7)
+    logits[torch.arange(3), answered().answer_at, answered().answer] = lead
+    value = log_odds.per_example(logits, answered())
+    torch.testing.assert_close(value, torch.full((3,), lead - math.log(6)))
+
+
+def test_hits_count_the_answer_among_the_first_k_and_ties_against_it() -> None:
+    logits = torch.zeros(3, 5, 7)
+    logits[0, 4] = torch.tensor([5.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0])  # answer 1: third
+    logits[1, 2] = torch.tensor([0.0, 0.0, 9.0, 0.0, 0.0, 0.0, 0.0])  # answer 2: first
+    # Answer 3, on a par with all others.
+    values = [hits_at(k).per_example(logits, answered()).tolist() for k in (1, 2, 3, 6)]
+    assert values == [[0, 1, 0], [0, 1, 0], [1, 1, 0], [1, 1, 0]]
+    assert accuracy.per_example(logits, answered()).tolist() == pytest.approx([0, 1, 1 / 7])
+
+
+def test_hits_that_cannot_be_are_refused() -> None:
+    with pytest.raises(MetricError, match="at least 1"):
+        hits_at(0)
+    with pytest.raises(MetricError, match="always 1"):
+        hits_at(7).per_example(torch.zeros(3, 5, 7), answered())
+    assert get_metric("hits@12").name == "hits@12"
+
+
+@pytest.mark.parametrize("name", ["answer-nll", "log-odds", "hits@1", "hits@3"])
+def test_metrics_of_the_answer_need_one(name: str) -> None:
+    with pytest.raises(MetricError, match="has no `answer`"):
+        get_metric(name).per_example(torch.zeros(3, 5, 7), answered(answer=None))
+
+
 @pytest.mark.parametrize("missing", ["answer", "answer_at", "wrong"])
 def test_a_missing_answer_is_refused(missing: str) -> None:
     with pytest.raises(MetricError, match=f"has no `{missing}`"):
@@ -181,7 +232,7 @@ def test_a_missing_answer_is_refused(missing: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("name", ["loss", "accuracy", "logit_difference"])
+@pytest.mark.parametrize("name", sorted(METRICS))
 def test_broken_logits_raise_instead_of_giving_nan(name: str, bad: float) -> None:
     logits = random_logits(3, 5, 7)
     logits[1, 2] = bad
@@ -217,7 +268,8 @@ def test_damage_refuses_other_examples_and_nan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"), [("acuracy", "accuracy"), ("Logit difference", "logit_difference")]
+    ("wrong", "right"),
+    [("acuracy", "accuracy"), ("Logit difference", "logit_difference"), ("log odds", "log-odds")],
 )
 def test_unknown_metrics_name_the_nearest(wrong: str, right: str) -> None:
     with pytest.raises(MetricError, match=f"did you mean {right!r}"):

@@ -115,7 +115,7 @@ def test_malformed_jsonl_is_refused_with_its_row(
 
 
 def test_other_files_and_missing_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected a file ending in \.csv or \.jsonl"):
+    with pytest.raises(DataError, match=r"expected a file ending in \.csv, \.jsonl"):
         read_statements(write(tmp_path, "x", "data.txt"))
     with pytest.raises(DataError, match="no file"):
         read_statements(tmp_path / "absent.csv")

@@ -143,7 +143,7 @@ def _edit(path: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"format": 2}, "another version"),
+        ({"format": 1}, "another version"),
         ({"extra": 1}, "unknown key 'extra'"),
         ({"bias": "big"}, "bias is 'big'; expected a number"),
         ({"site": "L2.nowhere"}, "cannot read the site"),

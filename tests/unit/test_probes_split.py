@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes import DataError
-from probes.split import group_split, shuffled_labels
+from probes.data.split import group_split, shuffled_labels
 
 
 @settings(max_examples=60, deadline=None)

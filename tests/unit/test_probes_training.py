@@ -23,9 +23,9 @@ from probes import (
     extract,
     train,
 )
+from probes.data.split import group_split
 from probes.fit import FitError, mass_mean
 from probes.measures import auroc
-from probes.split import group_split
 from probes.training import fit_probe
 
 

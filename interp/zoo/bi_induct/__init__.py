@@ -1,0 +1,1 @@
+"""Matched-compute arms of Bi-Induct: natural streams, their rewrite, and training."""
