@@ -52,7 +52,8 @@ class Config:
         every: Steps between two looks at the heads.
         n: Prompts a task; of repeated tokens twice as many, half of which choose the heads.
         length: Tokens in the block that is repeated.
-        sets: Which heads are removed: a rule, as for `interp run heads`.
+        sets: Which heads are removed together: rules, as for `interp run heads`. The first is the
+            one that the paper's claims are tested with.
         controls: Matched-random control sets.
         alpha: Level of the verdicts.
         max_bytes: Take no more text than this.
@@ -81,9 +82,9 @@ class Config:
     warm_up_until: float = 0.3
     warm_up_heads: int = 2
     every: int = 100
-    n: int = 128
+    n: int = 64
     length: int = 40
-    sets: str = "top-per-layer:2%"
+    sets: str = "top-per-layer:2%,top:2"
     controls: int = 99
     alpha: float = 0.05
     max_bytes: int | None = None
@@ -144,6 +145,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def check(config: Config) -> None:
     """Refuse, before anything is made, what cannot run."""
+    from experiments.bi_induct_measuring import rules_of
     from experiments.bi_induct_training import arm_config, arms_of
     from interp.heads import HeadRule
     from interp.models import require_device
@@ -167,7 +169,8 @@ def check(config: Config) -> None:
         )
     for arm in arms_of(config):
         arm_config(config, arm, config.seed)
-    HeadRule.parse(config.sets)
+    for rule in rules_of(config):
+        HeadRule.parse(rule)
     known = config.data in DATA or config.data.startswith("datasets:")
     if not known and not Path(config.data).is_dir():
         raise ValueError(

@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from experiments.bi_induct_prompts import (
+    COPY,
+    TEXT,
+    icl_tasks,
+    ids_of,
+    named,
+    repeated,
+    text_windows,
+)
+
 if TYPE_CHECKING:
     from pandas import DataFrame
     from torch import Tensor
@@ -19,9 +29,7 @@ if TYPE_CHECKING:
     from interp.models import Examples, Model
     from interp.runs import Run
     from interp.zoo.bi_induct.streams import Stream
-    from interp.zoo.icl_prompts import IclPrompts
 
-COPY, TEXT = "copy", "held-out stream"
 # A head above its i.i.d. control by this much carries the signature, as in the induction study.
 THRESHOLD = 0.3
 
@@ -34,25 +42,24 @@ class Measured:
         arm: Its name.
         seed: Its seed.
         scores: Induction, anti-induction and previous-token scores with their i.i.d. controls.
-        heads: The heads removed together, by name.
-        statement: How they were chosen.
+        removed: For each rule the heads it chose, by name.
         copy_gain: Loss on the first showing of random tokens less that on the repeat, nats a token.
         icl: The in-context tasks scored, those at chance marked.
-        evidence: One row a task, for every task the arm is not at chance on, and for the stream.
-        harms: For each task and prompt the loss added by removing the heads, that added by the mean
-            control set, and the clean loss, in nats.
-        hits: For each task HITS@1 before and after, and McNemar's test.
-        perplexity: On the held-out stream, clean and without the heads.
+        evidence: One row a rule and task, for every task the arm is not at chance on, and for the
+            stream.
+        harms: For each rule, task and prompt the loss added by removing the heads, that added by
+            the mean control set, and the clean loss, in nats.
+        hits: For each rule and task HITS@1 before and after, and McNemar's p.
+        perplexity: On the held-out stream; and without the first rule's heads.
     """
 
     arm: str
     seed: int
     scores: dict[str, Tensor]
-    heads: tuple[str, ...]
-    statement: str
+    removed: dict[str, str]
     copy_gain: float
     icl: IclReport
-    evidence: tuple[Evidence, ...]
+    evidence: DataFrame
     harms: DataFrame
     hits: DataFrame
     perplexity: tuple[float, float]
@@ -77,17 +84,20 @@ def measure(config: Config, run: Run, stream: Stream, arm: Arm) -> Measured:
     """Choose heads on one half of the repeated tokens, remove them on everything else."""
     import pandas as pd
 
-    from interp.evidence import answer_nll, bootstrap_interval, head_name, loss
-    from interp.heads import choose_heads, judge_icl, perplexity, score_icl, sweep
+    from interp.evidence import EvidenceTable, answer_nll, bootstrap_interval, loss
+    from interp.heads import choose_heads, judge_icl, score_icl, sweep
     from interp.models import load_model
     from interp.zoo.tasks import first_repeat
 
     model = load_model(str(arm.folder), device=config.device)
     kept = partial(_kept, run, arm.folder.name)
-    choose, judged = _repeated(config, stream).split(0.5, seed=config.seed)
+    choose, judged = repeated(config, stream).split(0.5, seed=config.seed)
     scores = kept("scores", lambda: _scores(config, stream, model, choose))
-    (target,) = choose_heads(config.sets, scores["induction"] - scores["induction (iid)"])
-    subject = _subject(config, model, target.heads, scores)
+    above = scores["induction"] - scores["induction (iid)"]
+    subjects = {}
+    for rule in rules_of(config):
+        (target,) = choose_heads(rule, above)
+        subjects[rule] = _subject(config, model, target.heads, scores)
     first = sweep(model, first_repeat(judged), loss, [], kind="zero").clean
     prompts = icl_tasks(config, stream)
     icl = judge_icl([score_icl(model, task) for task in prompts], alpha=config.alpha)
@@ -108,114 +118,43 @@ def measure(config: Config, run: Run, stream: Stream, arm: Arm) -> Measured:
     for name, examples, metric in tasks:
         # Means come from the prompts that chose the heads, except on natural windows.
         reference = text_windows(config, stream, choosing=True) if name == TEXT else choose
-        row, frame = _remove(
-            config, model, subject, examples, metric, reference=reference, keep=kept
-        )
-        evidence.append(row)
-        harms.append(frame.assign(task=name))
-        if metric is answer_nll:
-            hits.append({"task": name, **_hits(config, model, subject, examples, reference)})
-    text = perplexity(
-        model,
-        held_out,
-        {"heads": target.heads},
-        reference=text_windows(config, stream, choosing=True),
-        seed=config.seed,
-    )
+        remove = partial(_remove, config, model, examples, metric, reference=reference, keep=kept)
+        for (rule, row, frame), hit in remove(subjects):
+            evidence.append(EvidenceTable([row]).frame().assign(sets=rule, task=name))
+            harms.append(frame.assign(sets=rule, task=name))
+            if hit is not None:
+                hits.append({"sets": rule, "task": name, **hit})
+    about: dict[str, Any] = {"arm": arm.name, "seed": arm.seed}
+    text = next(frame for frame in harms if frame["task"].iloc[0] == TEXT)
     return Measured(
-        arm=arm.name,
-        seed=arm.seed,
+        **about,
         scores=scores,
-        heads=tuple(head_name(head) for head in sorted(target.heads)),
-        statement=target.statement,
+        removed={rule: subject.name for rule, subject in subjects.items()},
         copy_gain=float(saved.mean()),
         icl=icl,
-        evidence=tuple(evidence),
-        harms=pd.concat(harms, ignore_index=True).assign(arm=arm.name, seed=arm.seed),
-        hits=pd.DataFrame(hits).assign(arm=arm.name, seed=arm.seed),
-        perplexity=(text.clean, text["heads"].perplexity),
+        evidence=pd.concat(evidence, ignore_index=True).assign(**about),
+        harms=pd.concat(harms, ignore_index=True).assign(**about),
+        hits=pd.DataFrame(hits).assign(**about),
+        # All windows are of one length, so that the mean over windows is the mean over tokens.
+        perplexity=(
+            math.exp(text["clean"].mean()),
+            math.exp((text["clean"] + text["harm"]).mean()),
+        ),
     )
+
+
+def rules_of(config: Config) -> list[str]:
+    """The rules by which heads are chosen, each of which makes one set."""
+    rules = [part.strip() for part in config.sets.split(",") if part.strip()]
+    if not rules or "all" in rules:
+        raise ValueError(
+            f"sets is {config.sets!r}; expected rules that each make one set, such as top:2"
+        )
+    return rules
 
 
 def _kept(run: Run, key: str, name: str, make: Any) -> Any:
     return run.cached(f"{key}/{name}", make)
-
-
-def _ids(stream: Stream) -> range:
-    return range(stream.n_fixed, stream.vocab_size)
-
-
-def _repeated(config: Config, stream: Stream) -> Examples:
-    import torch
-
-    from interp.zoo.bi_induct.streams import BOS
-    from interp.zoo.tasks import repeated_tokens
-
-    return repeated_tokens(
-        _ids(stream),
-        n=2 * config.n,
-        length=config.length,
-        bos_id=BOS,
-        generator=torch.Generator().manual_seed(config.seed),
-    )
-
-
-def text_windows(config: Config, stream: Stream, *, choosing: bool = False) -> Examples:
-    """Windows of the held-out stream, each its own group; or training windows, for means."""
-    import torch
-    from torch.nn.functional import pad
-
-    from interp.models import Examples
-    from interp.zoo.bi_induct.streams import BOS
-
-    generator = torch.Generator().manual_seed(config.seed + choosing)
-    width = config.context - 1
-    if choosing:
-        windows = stream.windows(config.n, width, generator=generator)
-    else:
-        windows = stream.consecutive(config.n, width, generator=generator)
-    tokens = pad(windows, (1, 0), value=BOS)
-    scored = torch.ones_like(tokens, dtype=torch.bool)
-    scored[:, -1] = False
-    return Examples(tokens=tokens, scored=scored, name=TEXT, seed=config.seed)
-
-
-def icl_tasks(config: Config, stream: Stream) -> list[IclPrompts]:
-    """Recall and list tasks in ids, with few and many shots, and with permuted labels.
-
-    The marks between a list and its answer are two ordinary ids, which mean nothing elsewhere.
-    """
-    import torch
-
-    from interp.zoo.bi_induct.streams import BOS
-    from interp.zoo.icl_ids import key_value_recall, list_position
-
-    ids = _ids(stream)
-    sep, end = ids[-1], ids[-2]
-    made: list[IclPrompts] = []
-    for permute in (False, True):
-
-        def common(permute: bool = permute) -> dict[str, Any]:
-            generator = torch.Generator().manual_seed(config.seed)
-            return {
-                "n": config.n,
-                "bos_id": BOS,
-                "permute_labels": permute,
-                "generator": generator,
-            }
-
-        made += [key_value_recall(ids, keys=8, repeats=r, **common()) for r in (1, 3)]
-        for place in ("first", "last"):
-            made += [
-                list_position(ids, shots=shots, position=place, sep_id=sep, end_id=end, **common())
-                for shots in ((2, 10) if permute else (1, 2, 10))
-            ]
-    return made
-
-
-def named(task: IclPrompts) -> str:
-    """A task with its shots: ``list-position-first-of-3, 10 shots``."""
-    return f"{task.task}, {task.shots} shots"
 
 
 def _scores(config: Config, stream: Stream, model: Model, choose: Examples) -> dict[str, Tensor]:
@@ -228,7 +167,7 @@ def _scores(config: Config, stream: Stream, model: Model, choose: Examples) -> d
 
     found: dict[str, Tensor] = {}
     backward = reversed_tokens(
-        _ids(stream),
+        ids_of(stream),
         n=config.n,
         length=config.length,
         bos_id=BOS,
@@ -240,7 +179,7 @@ def _scores(config: Config, stream: Stream, model: Model, choose: Examples) -> d
         (backward, ("anti-induction",)),
     ):
         control = iid_control(
-            examples, list(_ids(stream)), generator=torch.Generator().manual_seed(config.seed + 1)
+            examples, list(ids_of(stream)), generator=torch.Generator().manual_seed(config.seed + 1)
         )
         for name, score in head_scores(model, examples, names, control=control).items():
             assert score.control is not None
@@ -274,45 +213,57 @@ def _subject(
 def _remove(
     config: Config,
     model: Model,
-    subject: Subject,
     examples: Examples,
     metric: Metric,
+    subjects: dict[str, Subject],
     *,
     reference: Examples,
     keep: Any,
-) -> tuple[Evidence, DataFrame]:
-    """Remove the heads and their control sets, and weigh."""
+) -> list[tuple[tuple[str, Evidence, DataFrame], dict[str, Any] | None]]:
+    """Remove every rule's heads and their control sets in one sweep, and weigh them."""
     import pandas as pd
 
     from interp.heads import sweep
     from interp.heads.dependence import weigh_subject
+    from interp.heads.planning import sets_to_remove
 
-    (controls,) = subject.controls
-    sets = list(dict.fromkeys([subject.heads, *controls.sets, *controls.null_sets]))
     done = sweep(
-        model, examples, metric, sets, kind="mean", reference=reference, seed=config.seed, keep=keep
-    )
-    (row,) = weigh_subject(
-        subject,
-        done,
-        examples.groups,
-        signature_name="induction",
-        gain=None,
-        alpha=config.alpha,
+        model,
+        examples,
+        metric,
+        sets_to_remove(subjects.values()),
+        kind="mean",
+        reference=reference,
         seed=config.seed,
+        keep=keep,
     )
     where = {heads: i for i, heads in enumerate(done.sets)}
-    others = done.effects[[where[s] for s in controls.sets]].mean(0)
-    frame = pd.DataFrame(
-        {
-            "prompt": pd.array(examples.groups, dtype="string"),
-            "clean": done.clean.double().numpy(),
-            "harm": done.effects[where[subject.heads]].double().numpy(),
-            "harm_of_controls": others.double().numpy(),
-            "chance": math.log(len(model.ordinary_ids)),
-        }
-    )
-    return row, frame
+    found: list[tuple[tuple[str, Evidence, DataFrame], dict[str, Any] | None]] = []
+    for rule, subject in subjects.items():
+        (controls,) = subject.controls
+        (row,) = weigh_subject(
+            subject,
+            done,
+            examples.groups,
+            signature_name="induction",
+            alpha=config.alpha,
+            seed=config.seed,
+        )
+        others = done.effects[[where[s] for s in controls.sets]].mean(0)
+        frame = pd.DataFrame(
+            {
+                "prompt": pd.array(examples.groups, dtype="string"),
+                "clean": done.clean.double().numpy(),
+                "harm": done.effects[where[subject.heads]].double().numpy(),
+                "harm_of_controls": others.double().numpy(),
+                "chance": math.log(len(model.ordinary_ids)),
+            }
+        )
+        hit = None
+        if examples.answer is not None:
+            hit = _hits(config, model, subject, examples, reference)
+        found.append(((rule, row, frame), hit))
+    return found
 
 
 def _hits(

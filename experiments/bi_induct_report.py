@@ -24,20 +24,14 @@ def save(
     import pandas as pd
 
     from experiments.bi_induct_claims import claims
-    from interp.evidence import EvidenceTable
+    from experiments.bi_induct_measuring import rules_of
 
     harms = pd.concat([m.harms for m in found], ignore_index=True)
-    common = _common_tasks(harms, len(found))
-    shared = harms[harms["task"].isin(common)]
+    first = harms[harms["sets"] == rules_of(config)[0]]
+    common = _common_tasks(first)
+    shared = first[first["task"].isin(common)]
     tested = claims(found, shared, seed=config.seed)
-    rows = [
-        row.assign(arm=m.arm, seed=m.seed)
-        for m in found
-        for row in [EvidenceTable(list(m.evidence)).frame()]
-    ]
-    evidence = pd.concat(rows, ignore_index=True)
-    evidence.insert(0, "task", [task for m in found for task in dict.fromkeys(m.harms["task"])])
-    run.save_table("evidence", evidence)
+    run.save_table("evidence", pd.concat([m.evidence for m in found], ignore_index=True))
     run.save_table("harms", harms)
     run.save_table("hits", pd.concat([m.hits for m in found], ignore_index=True))
     run.save_table("arms", arms_table(trained, found, shared))
@@ -55,12 +49,18 @@ def save(
     run.save_metrics(_metrics(config, stream, found, tested, common))
 
 
-def _common_tasks(harms: DataFrame, n: int) -> list[str]:
-    """In-context tasks that no arm of any seed is at chance on; the stream itself is none."""
-    from experiments.bi_induct_measuring import TEXT
+def _common_tasks(harms: DataFrame) -> list[str]:
+    """Tasks that no arm of any seed is at chance on; the stream itself is none.
 
-    done = harms[["task", "arm", "seed"]].drop_duplicates()["task"].value_counts()
-    return [str(task) for task in done.index if done[task] == n and task != TEXT]
+    The arm from scratch does not count: that it can do nothing is what it is there to show.
+    """
+    from experiments.bi_induct_prompts import TEXT
+    from experiments.bi_induct_training import SCRATCH
+
+    done = harms.loc[harms["arm"] != SCRATCH, ["task", "arm", "seed"]].drop_duplicates()
+    n = len(done[["arm", "seed"]].drop_duplicates())
+    counts = done["task"].value_counts(sort=False)
+    return [str(task) for task in counts.index if counts[task] == n and task != TEXT]
 
 
 def arms_table(trained: Sequence[Arm], found: Sequence[Measured], shared: DataFrame) -> DataFrame:
@@ -90,12 +90,28 @@ def arms_table(trained: Sequence[Arm], found: Sequence[Measured], shared: DataFr
                 "perplexity": m.perplexity[0],
                 "perplexity_without": m.perplexity[1],
                 "hits@1": float(m.hits["hits@1"].mean()) if len(m.hits) else None,
-                "removed": "+".join(m.heads),
+                **_load(m),
                 "excess_harm": None if excess is None else float(excess),
                 "relative_loss": relative.get(m.arm, {}).get(m.seed),
             }
         )
     return pd.DataFrame(rows).convert_dtypes()
+
+
+def _load(m: Measured) -> dict[str, object]:
+    """For each rule what was removed, and on how many tasks that is load-bearing."""
+    from experiments.bi_induct_prompts import TEXT
+
+    made: dict[str, object] = {}
+    for rule, heads in m.removed.items():
+        rows = m.evidence[(m.evidence["sets"] == rule) & (m.evidence["task"] != TEXT)]
+        made |= {
+            f"removed {rule}": heads,
+            f"load-bearing {rule}": int((rows["verdict"] == "load-bearing").sum()),
+            f"tasks {rule}": len(rows),
+            f"p {rule}": float(rows["p_value"].mean()) if len(rows) else None,
+        }
+    return made
 
 
 def _figures(
@@ -204,19 +220,24 @@ def tables(run: Run) -> Any:
     from interp.terminal import table
 
     arms = run.table("arms")
-    shown = (
-        "strongest",
-        "activity",
-        "anti",
-        "copy_gain",
-        "perplexity",
-        "hits@1",
-        "excess_harm",
-        "relative_loss",
-    )
-    means = arms.groupby("arm", sort=False)[list(shown)].mean()
+    shown = ["strongest", "activity", "anti", "copy_gain", "perplexity", "hits@1"]
+    shown += ["excess_harm", "relative_loss"]
+    rules = [name.removeprefix("p ") for name in arms.columns if name.startswith("p ")]
+    groups = arms.groupby("arm", sort=False)
+    means = groups[[*shown, *(f"p {rule}" for rule in rules)]].mean()
+    totals = groups[
+        [f"{what} {rule}" for rule in rules for what in ("load-bearing", "tasks")]
+    ].sum()
     head = ["arm", *(name.replace("_", " ") for name in shown)]
-    rows = [[arm, *(_short(means.loc[arm, name]) for name in shown)] for arm in means.index]
+    head += [f"{rule}: mean p, load-bearing" for rule in rules]
+    rows = []
+    for arm in means.index:
+        load = [
+            f"{_short(means.loc[arm, f'p {rule}'])}, {totals.loc[arm, f'load-bearing {rule}']} of "
+            f"{totals.loc[arm, f'tasks {rule}']}"
+            for rule in rules
+        ]
+        rows.append([arm, *(_short(means.loc[arm, name]) for name in shown), *load])
     claims = [
         [
             row["claim"],
