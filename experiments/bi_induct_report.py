@@ -202,6 +202,7 @@ def _conclusion(
         f"{len(formed)} of {len(found)} trained models have a head above {THRESHOLD}"
         + ("." if formed else ": no induction head formed, so nothing below speaks of them.")
     )
+    said += _from_scratch(found)
     if config.seeds == 1:
         said.append("One seed per arm: no inference between arms.")
     if not common:
@@ -211,6 +212,23 @@ def _conclusion(
         if about:
             said.append(f"{word.capitalize()}: {'; '.join(about)}.")
     return " ".join(said)
+
+
+def _from_scratch(found: Sequence[Measured]) -> list[str]:
+    """How the natural arm does without a warm-up, where it was tried."""
+    from experiments.bi_induct_training import SCRATCH
+
+    scratch = [m for m in found if m.arm == SCRATCH]
+    warm = [m for m in found if m.arm == "natural"]
+    if not scratch:
+        return []
+    return [
+        f"From random weights the natural arm's strongest head scores "
+        f"{_mean([m.strongest for m in scratch]):.2g} and its held-out perplexity is "
+        f"{_mean([m.perplexity[0] for m in scratch]):.4g}; after the warm-up "
+        f"{_mean([m.strongest for m in warm]):.2g} and "
+        f"{_mean([m.perplexity[0] for m in warm]):.4g}."
+    ]
 
 
 def tables(run: Run) -> Any:
