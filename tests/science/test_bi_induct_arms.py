@@ -6,6 +6,7 @@ import torch
 from interp.evidence import loss
 from interp.heads import head_scores, iid_control, weigh_heads
 from interp.models import load_model
+from interp.zoo.bi_induct.streams import SEP
 from interp.zoo.cards import WEIGHTS, read_card
 from interp.zoo.tasks import repeated_tokens, reversed_tokens
 
@@ -27,14 +28,14 @@ def test_arms_differ_in_nothing_but_the_snippets():
 def test_two_heads_copy_forwards_and_none_backwards(arm):
     model = load_model(f"zoo:bi-induct-{arm}")
     rng = torch.Generator().manual_seed(5)
-    ids = list(model.ordinary_ids)
+    ids = [i for i in model.ordinary_ids if i != SEP]
     prompts = repeated_tokens(ids, n=24, length=40, bos_id=model.bos_id, generator=rng)
     control = iid_control(prompts, ids, generator=rng)
     score = head_scores(model, prompts, ["induction"], control=control)["induction"]
     above = score.values - score.control
     # What the natural stream alone made of a beginning of .38.
     assert [tuple(h) for h in (above > 0.5).nonzero().tolist()] == [(1, 0), (1, 1)]
-    backwards = reversed_tokens(ids, n=24, length=40, bos_id=0, sep_id=1, generator=rng)
+    backwards = reversed_tokens(ids, n=24, length=40, bos_id=0, sep_id=SEP, generator=rng)
     unlike = iid_control(backwards, ids, generator=rng)
     anti = head_scores(model, backwards, ["anti-induction"], control=unlike)["anti-induction"]
     # Beside the control, for heads that look back a fixed way land there now and then.
@@ -44,7 +45,7 @@ def test_two_heads_copy_forwards_and_none_backwards(arm):
 def test_the_natural_arm_depends_on_its_two_heads_together():
     model = load_model("zoo:bi-induct-natural")
     rng = torch.Generator().manual_seed(6)
-    ids = list(model.ordinary_ids)
+    ids = [i for i in model.ordinary_ids if i != SEP]
     prompts = repeated_tokens(ids, n=48, length=40, bos_id=model.bos_id, generator=rng)
     choose, judge = prompts.split(0.5, seed=0)
     control = iid_control(choose, ids, generator=rng)
