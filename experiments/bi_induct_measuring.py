@@ -84,7 +84,7 @@ def measure(config: Config, run: Run, stream: Stream, arm: Arm) -> Measured:
     """Choose heads on one half of the repeated tokens, remove them on everything else."""
     import pandas as pd
 
-    from interp.evidence import EvidenceTable, answer_nll, bootstrap_interval, loss
+    from interp.evidence import answer_nll, bootstrap_interval, loss
     from interp.heads import choose_heads, judge_icl, score_icl, sweep
     from interp.models import load_model
     from interp.zoo.tasks import first_repeat
@@ -114,13 +114,14 @@ def measure(config: Config, run: Run, stream: Stream, arm: Arm) -> Measured:
         for task in prompts
         if not task.permuted and (task.task, task.shots) in able
     ]
-    evidence, harms, hits = [], [], []
+    rows: dict[str, list[tuple[str, Evidence]]] = {rule: [] for rule in subjects}
+    harms, hits = [], []
     for name, examples, metric in tasks:
         # Means come from the prompts that chose the heads, except on natural windows.
         reference = text_windows(config, stream, choosing=True) if name == TEXT else choose
         remove = partial(_remove, config, model, examples, metric, reference=reference, keep=kept)
         for (rule, row, frame), hit in remove(subjects):
-            evidence.append(EvidenceTable([row]).frame().assign(sets=rule, task=name))
+            rows[rule].append((name, row))
             harms.append(frame.assign(sets=rule, task=name))
             if hit is not None:
                 hits.append({"sets": rule, "task": name, **hit})
@@ -132,7 +133,7 @@ def measure(config: Config, run: Run, stream: Stream, arm: Arm) -> Measured:
         removed={rule: subject.name for rule, subject in subjects.items()},
         copy_gain=float(saved.mean()),
         icl=icl,
-        evidence=pd.concat(evidence, ignore_index=True).assign(**about),
+        evidence=_evidence(rows).assign(**about),
         harms=pd.concat(harms, ignore_index=True).assign(**about),
         hits=pd.DataFrame(hits).assign(**about),
         # All windows are of one length, so that the mean over windows is the mean over tokens.
@@ -141,6 +142,26 @@ def measure(config: Config, run: Run, stream: Stream, arm: Arm) -> Measured:
             math.exp((text["clean"] + text["harm"]).mean()),
         ),
     )
+
+
+def _evidence(rows: dict[str, list[tuple[str, Evidence]]]) -> DataFrame:
+    """Rows as a table, each rule's corrected by Holm's method across tasks.
+
+    The stream itself is the guardrail and no task, so it stands outside the correction.
+    """
+    import pandas as pd
+
+    from interp.evidence import EvidenceTable
+    from interp.heads.dependence import corrected_by_family
+
+    made = []
+    for rule, found in rows.items():
+        tasks = [name for name, _ in found if name != TEXT]
+        corrected = corrected_by_family([row for name, row in found if name != TEXT])
+        guardrail = [row for name, row in found if name == TEXT]
+        frame = EvidenceTable([*guardrail, *corrected]).frame()
+        made.append(frame.assign(sets=rule, task=[*[TEXT] * len(guardrail), *tasks]))
+    return pd.concat(made, ignore_index=True)
 
 
 def rules_of(config: Config) -> list[str]:

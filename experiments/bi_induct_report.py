@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from interp.runs import Run
     from interp.zoo.bi_induct.streams import Stream
 
+VERDICTS = ("load-bearing", "underpowered", "not load-bearing")
+
 
 def save(
     config: Config, run: Run, stream: Stream, trained: Sequence[Arm], found: Sequence[Measured]
@@ -107,8 +109,7 @@ def _load(m: Measured) -> dict[str, object]:
         rows = m.evidence[(m.evidence["sets"] == rule) & (m.evidence["task"] != TEXT)]
         made |= {
             f"removed {rule}": heads,
-            f"load-bearing {rule}": int((rows["verdict"] == "load-bearing").sum()),
-            f"tasks {rule}": len(rows),
+            **{f"{word} {rule}": int((rows["verdict"] == word).sum()) for word in VERDICTS},
             f"p {rule}": float(rows["p_value"].mean()) if len(rows) else None,
         }
     return made
@@ -243,16 +244,14 @@ def tables(run: Run) -> Any:
     rules = [name.removeprefix("p ") for name in arms.columns if name.startswith("p ")]
     groups = arms.groupby("arm", sort=False)
     means = groups[[*shown, *(f"p {rule}" for rule in rules)]].mean()
-    totals = groups[
-        [f"{what} {rule}" for rule in rules for what in ("load-bearing", "tasks")]
-    ].sum()
+    totals = groups[[f"{word} {rule}" for rule in rules for word in VERDICTS]].sum()
     head = ["arm", *(name.replace("_", " ") for name in shown)]
-    head += [f"{rule}: mean p, load-bearing" for rule in rules]
+    head += [f"{rule}: mean p; {', '.join(VERDICTS)}" for rule in rules]
     rows = []
     for arm in means.index:
         load = [
-            f"{_short(means.loc[arm, f'p {rule}'])}, {totals.loc[arm, f'load-bearing {rule}']} of "
-            f"{totals.loc[arm, f'tasks {rule}']}"
+            f"{_short(means.loc[arm, f'p {rule}'])}; "
+            + ", ".join(str(totals.loc[arm, f"{word} {rule}"]) for word in VERDICTS)
             for rule in rules
         ]
         rows.append([arm, *(_short(means.loc[arm, name]) for name in shown), *load])
