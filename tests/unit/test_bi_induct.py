@@ -224,3 +224,12 @@ def test_random_weights_have_no_induction_head(stream):
         new_model(ArmConfig(**SMALL), stream.vocab_size), stream, seed=0, length=12
     )
     assert scores.shape == (2, 4) and float(scores.max()) < 0.1
+
+
+def test_a_data_set_out_of_reach_is_said_at_once(monkeypatch):
+    from interp.zoo.bi_induct import streams
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(streams, "hub_reachable", lambda: False)
+    with pytest.raises(StreamError, match="cannot be reached; give a folder"):
+        text_documents("datasets:nobody/nothing")

@@ -17,6 +17,7 @@ import hashlib
 import io
 import keyword
 import logging
+import os
 import token
 import tokenize
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from interp.models.hub import hub_reachable
 from interp.zoo.cards import replace_file
 from interp.zoo.corpus import read_corpus, train_tokenizer
 
@@ -245,7 +247,21 @@ def _texts(source: str) -> Iterator[str]:
         raise StreamError(
             f"{source} needs the datasets package: pip install datasets, or give a folder of texts"
         ) from error
-    for row in load_dataset(source.removeprefix("datasets:"), split="train", streaming=True):
+    name = source.removeprefix("datasets:")
+    # Asked first, since the package's own retries take half a minute.
+    if not os.environ.get("HF_HUB_OFFLINE") and not hub_reachable():
+        raise StreamError(
+            f"data set {name}: the Hub cannot be reached; give a folder of texts, or set "
+            "HF_HUB_OFFLINE=1 to use what is in the cache"
+        )
+    try:
+        rows = load_dataset(name, split="train", streaming=True)
+    except (OSError, ValueError) as error:
+        raise StreamError(
+            f"no data set {name} could be read ({type(error).__name__}); check the name, or give "
+            "a folder of texts"
+        ) from error
+    for row in rows:
         if "text" not in row:
             raise StreamError(f"{source} has no column 'text'; it has {', '.join(row)}")
         yield row["text"]
