@@ -147,7 +147,7 @@ def _make_start(config: Config, stream: Stream, folder: Path, arm: str, seed: in
     import torch
 
     from interp.runfolder.files import write_tensors
-    from interp.zoo.bi_induct.training import warm_up
+    from interp.zoo.bi_induct.warming import warm_up
 
     path = folder / "arms" / f"start-seed{seed}.safetensors"
     if path.exists():
@@ -162,7 +162,8 @@ def _train(config: Config, stream: Stream, folder: Path, arm: str, seed: int) ->
     from safetensors.torch import load_file
 
     from interp.runfolder.files import write_json
-    from interp.zoo.bi_induct.training import held_out_loss, induction_scores, save_model, train_arm
+    from interp.zoo.bi_induct.measures import held_out_loss, induction_scores
+    from interp.zoo.bi_induct.training import save_model, train_arm
 
     out = folder / "arms" / _folder(arm, seed)
     out.mkdir(parents=True, exist_ok=True)

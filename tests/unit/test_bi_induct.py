@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from interp.zoo.bi_induct.measures import held_out_loss, induction_scores
 from interp.zoo.bi_induct.rewrite import ARMS, batch, mixing_rate
 from interp.zoo.bi_induct.streams import (
     BOS,
@@ -15,15 +16,8 @@ from interp.zoo.bi_induct.streams import (
     text_stream,
     write_stream,
 )
-from interp.zoo.bi_induct.training import (
-    ArmConfig,
-    Training,
-    held_out_loss,
-    induction_scores,
-    new_model,
-    train_arm,
-    warm_up,
-)
+from interp.zoo.bi_induct.training import ArmConfig, Training, new_model, train_arm
+from interp.zoo.bi_induct.warming import warm_up
 
 CODE = (
     "import os\ndef f(alpha, beta):\n"

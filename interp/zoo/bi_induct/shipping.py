@@ -13,16 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from interp.zoo.bi_induct.measures import held_out_loss, induction_scores
 from interp.zoo.bi_induct.rewrite import Arm
 from interp.zoo.bi_induct.streams import Stream, renamed_code
-from interp.zoo.bi_induct.training import (
-    ArmConfig,
-    held_out_loss,
-    induction_scores,
-    save_model,
-    train_arm,
-    warm_up,
-)
+from interp.zoo.bi_induct.training import ArmConfig, save_model, train_arm
+from interp.zoo.bi_induct.warming import warm_up
 from interp.zoo.cards import CARD_FILE, Card, card_bytes, replace_file
 
 _WHAT = {

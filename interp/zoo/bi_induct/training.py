@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,7 +29,6 @@ from interp.zoo.bi_induct.rewrite import Arm, batch, mixing_rate
 from interp.zoo.bi_induct.streams import BOS, Stream
 from interp.zoo.cards import replace_file
 from interp.zoo.checkpoint import load_checkpoint, save_checkpoint
-from interp.zoo.silencing import silent_outputs
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class Training:
                 digest.update(start[name].cpu().contiguous().numpy().tobytes())
             made_by["start"] = digest.hexdigest()
         self.made_by = json.dumps(made_by, sort_keys=True)
-        self.optimizer = _adamw(self.model, config.lr)
+        self.optimizer = new_optimizer(self.model, config.lr)
         self.generators = {
             "natural": torch.Generator().manual_seed(config.seed),
             "snippets": torch.Generator().manual_seed(config.seed + 2**32),
@@ -208,102 +206,6 @@ class Training:
         self.history = state["history"]
 
 
-def warm_up(
-    config: ArmConfig, stream: Stream, *, device: str = "cpu"
-) -> tuple[LlamaForCausalLM, int]:
-    """The weights all arms of a seed begin with: an induction head has begun to form.
-
-    Batches are ``BOS r r r …`` of uniformly random ids, half a context long and twice as many rows
-    as an arm's, the period from 4 to a quarter of the context; loss on everything after the first
-    period. Whether to stop is looked at every 5 steps.
-
-    Args:
-        config: The recipe; its arm does not matter.
-        stream: Whose ids to use.
-        device: A torch device.
-
-    Returns:
-        The model, and the steps it took; the random weights and 0 where no warm-up is wanted.
-
-    Raises:
-        RuntimeError: no head reached the score within ``warm_up_at_most`` steps.
-    """
-    model = new_model(config, stream.vocab_size)
-    nn.Module.to(model, device)
-    if config.warm_up_until is None:
-        return model, 0
-    optimizer = _adamw(model, config.lr)
-    with torch.no_grad():
-        for weight in silent_outputs(model, config.warm_up_heads):
-            weight.zero_()
-    generator = torch.Generator().manual_seed(config.seed + 2**33)
-    context = config.context // 2
-    best = 0.0
-    for step in range(config.warm_up_at_most):
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * min(1.0, (step + 1) / max(1, config.ramp_steps))
-        period = int(torch.randint(4, context // 2 + 1, (1,), generator=generator))
-        r = torch.randint(
-            stream.n_fixed, stream.vocab_size, (2 * config.rows, period), generator=generator
-        )
-        body = r[:, torch.arange(context - 1) % period]
-        rows = F.pad(body, (1, 0), value=BOS).to(device)
-        logits = model(input_ids=rows, use_cache=False).logits[:, period:-1]
-        F.cross_entropy(logits.flatten(0, 1), rows[:, period + 1 :].flatten()).backward()
-        for gradient in silent_outputs(model, config.warm_up_heads, grad=True):
-            gradient.zero_()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % 5 == 0:
-            best = float(induction_scores(model, stream, seed=config.seed).max())
-            if best >= config.warm_up_until:
-                return model, step + 1
-    raise RuntimeError(
-        f"after {config.warm_up_at_most} steps of warm-up the strongest head scores {best:.2f}, "
-        f"not {config.warm_up_until}: use a larger vocabulary, more steps, or another seed"
-    )
-
-
-@torch.no_grad()
-def induction_scores(
-    model: LlamaForCausalLM, stream: Stream, *, seed: int, n: int = 16, length: int = 40
-) -> Float[Tensor, "layer head"]:
-    """Mean attention from a repeated random token to the one after its earlier occurrence."""
-    length = min(
-        length, stream.vocab_size - stream.n_fixed, model.config.max_position_embeddings // 2 - 1
-    )
-    generator = torch.Generator().manual_seed(seed)
-    ids = stream.vocab_size - stream.n_fixed
-    r = torch.stack([torch.randperm(ids, generator=generator)[:length] for _ in range(n)])
-    rows = F.pad(torch.cat([r, r], dim=1) + stream.n_fixed, (1, 0), value=BOS)
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")  # the fast kernels do not give patterns
-    try:
-        out = model(input_ids=rows.to(model.device), use_cache=False, output_attentions=True)
-    finally:
-        model.set_attn_implementation(before)
-    q = torch.arange(length + 1, 2 * length)
-    return torch.stack([a[:, :, q, q - length + 1].mean((0, 2)) for a in out.attentions]).cpu()
-
-
-@torch.no_grad()
-def held_out_loss(
-    model: LlamaForCausalLM, stream: Stream, *, context: int, seed: int, n: int = 128
-) -> float:
-    """Nats per token on the first held-out windows, renamed by the seed."""
-    generator = torch.Generator().manual_seed(seed)
-    windows = stream.consecutive(n, context - 1, generator=generator)
-    rows = F.pad(windows, (1, 0), value=BOS).to(model.device)
-    total = 0.0
-    for part in rows.split(32):
-        logits = model(input_ids=part, use_cache=False).logits[:, :-1]
-        total += float(
-            F.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="sum")
-        )
-    return total / windows.numel()
-
-
 def save_model(model: LlamaForCausalLM, folder: Path) -> None:
     """Write a transformers folder without a tokenizer, which these models do not have."""
     with tempfile.TemporaryDirectory() as partial:
@@ -316,7 +218,8 @@ def save_model(model: LlamaForCausalLM, folder: Path) -> None:
             replace_file(folder / path.name, path.read_bytes())
 
 
-def _adamw(model: LlamaForCausalLM, lr: float) -> torch.optim.AdamW:
+def new_optimizer(model: LlamaForCausalLM, lr: float) -> torch.optim.AdamW:
+    """AdamW with the settings of every stage."""
     return torch.optim.AdamW(
         model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
