@@ -17,40 +17,77 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probes.activations import Activations, extract, tokenise
+    from probes.activations import Activations, Extraction, extract, extract_sites, tokenise
+    from probes.cache import ActivationCache, activation_cache
     from probes.data import DataError, StatementSet, read_statements, statement_set
+    from probes.domains import Domain, domains_of
+    from probes.eraser import leace
+    from probes.erasure import erasure_matrix
+    from probes.evaluation import evaluate
+    from probes.nullspace import stratified_inlp, subset_shared
     from probes.probe import Probe, ProbeError
     from probes.report import conclusion
-    from probes.training import evaluate, train
+    from probes.selection import Trained, train_many
+    from probes.similarity import similarities
+    from probes.training import train
+    from probes.transfer import transfer_matrix
 
 __all__ = [
+    "ActivationCache",
     "Activations",
     "DataError",
+    "Domain",
+    "Extraction",
     "Probe",
     "ProbeError",
     "StatementSet",
+    "Trained",
+    "activation_cache",
     "conclusion",
+    "domains_of",
+    "erasure_matrix",
     "evaluate",
     "extract",
+    "extract_sites",
+    "leace",
     "read_statements",
+    "similarities",
     "statement_set",
+    "stratified_inlp",
+    "subset_shared",
     "tokenise",
     "train",
+    "train_many",
+    "transfer_matrix",
 ]
 
 _HOME = {
+    "ActivationCache": "probes.cache",
     "Activations": "probes.activations",
     "DataError": "probes.data",
+    "Extraction": "probes.activations",
     "Probe": "probes.probe",
     "ProbeError": "probes.probe",
     "StatementSet": "probes.data",
+    "Trained": "probes.selection",
+    "activation_cache": "probes.cache",
     "conclusion": "probes.report",
-    "evaluate": "probes.training",
+    "evaluate": "probes.evaluation",
     "extract": "probes.activations",
+    "extract_sites": "probes.activations",
     "read_statements": "probes.data",
     "statement_set": "probes.data",
     "tokenise": "probes.activations",
     "train": "probes.training",
+    "train_many": "probes.selection",
+    "Domain": "probes.domains",
+    "domains_of": "probes.domains",
+    "transfer_matrix": "probes.transfer",
+    "similarities": "probes.similarity",
+    "erasure_matrix": "probes.erasure",
+    "leace": "probes.eraser",
+    "stratified_inlp": "probes.nullspace",
+    "subset_shared": "probes.nullspace",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,38 +12,51 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.hooks import Site, SiteError, capture
+from interp.hooks import Site, SiteError
 from interp.models import Examples, Model, ModelError
+from probes.cache import ActivationCache
 from probes.data import DataError, StatementSet
+from probes.extraction import Position, Reading, parse_position, read, vectors
 
-Position = Literal["last"] | int
+__all__ = [
+    "Activations",
+    "Extraction",
+    "Position",
+    "checked_site",
+    "extract",
+    "extract_sites",
+    "parse_position",
+    "tokenise",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """One activation a statement, and the model, site and position they were taken at.
+    """Activations of statements, and the model, site and position they were taken at.
 
     A bare tensor of the right width could come from anywhere; probes score these only.
 
     Attributes:
-        values: One row a statement.
-        lengths: Number of tokens of each statement, its beginning-of-sequence token included.
+        values: One row a statement; one a token where the position is ``every``.
+        lengths: Number of tokens of each row's statement, its beginning-of-sequence token included.
         fingerprint: Of the model.
         model: The model's name, for messages and tables.
         site: Where in the model.
-        position: Which token of each statement.
+        position: Which token of each statement, or how its tokens were pooled.
         dtype: The type of the model's weights.
         revision: The model's revision on the Hub, where one was asked for.
+        owners: The statement of each row, ascending from 0; None where every row is one.
     """
 
-    values: Float[Tensor, "example d"]
-    lengths: Int[Tensor, " example"]
+    values: Float[Tensor, "row d"]
+    lengths: Int[Tensor, " row"]
     fingerprint: str
     model: str
     site: Site
     position: Position
     dtype: str = "float32"
     revision: str | None = None
+    owners: Int[Tensor, " row"] | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or not self.values.is_floating_point():
@@ -53,8 +66,11 @@ class Activations:
             )
         if self.lengths.shape != self.values.shape[:1]:
             raise DataError(f"{len(self.values)} activations need as many lengths")
+        if self.owners is not None and self.owners.shape != self.lengths.shape:
+            raise DataError(f"{len(self.values)} rows need as many owners")
         if not bool(torch.isfinite(self.values).all()):
             row = int((~torch.isfinite(self.values)).any(1).nonzero()[0])
+            row = row if self.owners is None else int(self.owners[row])
             raise DataError(
                 f"the activation of statement {row} at {self.site} is not finite; "
                 "load the model in float32"
@@ -63,26 +79,62 @@ class Activations:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def n_statements(self) -> int:
+        """How many statements the rows are of."""
+        return len(self.values) if self.owners is None else len(self.owners.unique())
+
+    @property
+    def statement_lengths(self) -> Int[Tensor, " statement"]:
+        """Number of tokens of each statement."""
+        if self.owners is None:
+            return self.lengths
+        found = torch.zeros(self.n_statements, dtype=self.lengths.dtype)
+        found[self.owners] = self.lengths
+        return found
+
     def select(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Activations:
-        """Return the chosen rows, in the order given."""
+        """Return the chosen statements, in the order given, with all rows of theirs."""
         index = torch.as_tensor(np.asarray(rows), dtype=torch.int64)
-        return replace(self, values=self.values[index], lengths=self.lengths[index])
+        if self.owners is None:
+            return replace(self, values=self.values[index], lengths=self.lengths[index])
+        counts = torch.bincount(self.owners)
+        starts = counts.cumsum(0) - counts
+        picked = [torch.arange(int(starts[i]), int(starts[i] + counts[i])) for i in index.tolist()]
+        owners = torch.repeat_interleave(torch.arange(len(index)), counts[index])
+        rows_of = torch.cat(picked)
+        return replace(
+            self, values=self.values[rows_of], lengths=self.lengths[rows_of], owners=owners
+        )
+
+    def spread(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give every row what its statement has, such as its label."""
+        return labels if self.owners is None else labels[self.owners.numpy()]
+
+    def by_statement(
+        self, scores: Float[Tensor, "*batch row"]
+    ) -> Float[Tensor, "*batch statement"]:
+        """Return each statement's score: the mean over its rows."""
+        if self.owners is None:
+            return scores
+        counts = torch.bincount(self.owners)
+        summed = scores.new_zeros((*scores.shape[:-1], len(counts)))
+        return summed.index_add(-1, self.owners, scores) / counts
 
 
-def parse_position(text: str | int) -> Position:
-    """Read a position: ``last``, or a token's index, negative from the end.
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """Activations at several sites, of the statements that could be read.
 
-    Raises:
-        DataError: it is neither.
+    Attributes:
+        data: The statements kept, aligned with the activations.
+        at: Activations by site.
+        skipped: Reason to places, of statements left out.
     """
-    if text == "last":
-        return "last"
-    try:
-        return int(text)
-    except ValueError:
-        raise DataError(
-            f"position is {text!r}; expected last, or the index of a token, such as -2"
-        ) from None
+
+    data: StatementSet
+    at: dict[Site, Activations]
+    skipped: dict[str, tuple[str, ...]]
 
 
 def tokenise(model: Model, data: StatementSet) -> Examples:
@@ -117,43 +169,78 @@ def extract(
     data: StatementSet,
     *,
     site: Site | str,
-    position: Position | str = "last",
-    batch_size: int = 32,
+    position: Position = "last",
+    batch_size: int | None = None,
+    cache: ActivationCache | None = None,
 ) -> Activations:
-    """Run statements through a model and keep one activation each.
+    """Run statements through a model and keep what a probe reads at one site.
 
     Args:
         model: The model.
-        data: The statements.
+        data: The statements. Spans say which of their tokens are pooled, turns what comes first.
         site: Where, such as ``L6.resid_post`` or ``L6H1``: a place with one vector a token.
-        position: Which token: ``last``, or an index, negative from the end.
-        batch_size: Rows at a time; halved on out-of-memory.
+        position: See ``probes.extraction.parse_position``.
+        batch_size: Statements at a time, halved on out-of-memory; None for a budget of tokens.
+        cache: Where activations are kept between commands.
 
     Raises:
         SiteError: the model has no such site, or it does not hold one vector a token.
-        DataError: a statement is too long, or too short for the position.
+        DataError: a statement is too long, or has no such position: none is left out.
     """
-    where = checked_site(model, site)
-    at = parse_position(position)
-    examples = tokenise(model, data)
-    if at != "last":
-        short = examples.lengths < (at + 1 if at >= 0 else -at)
-        if bool(short.any()):
-            row = int(short.nonzero()[0])
-            raise DataError(
-                f"{data.name}, {data.places[row]}: {int(examples.lengths[row])} tokens, "
-                f"so there is none at position {at}"
+    found = extract_sites(
+        model, data, sites=[site], position=position, batch_size=batch_size, cache=cache
+    )
+    for reason, places in found.skipped.items():
+        raise DataError(
+            f"{data.name}, {places[0]}: {reason} (so in {len(places)} of {len(data)} statements); "
+            "leave them out, or use extract_sites, which does"
+        )
+    (activations,) = found.at.values()
+    return activations
+
+
+def extract_sites(
+    model: Model,
+    data: StatementSet,
+    *,
+    sites: Sequence[Site | str],
+    position: Position = "last",
+    batch_size: int | None = None,
+    cache: ActivationCache | None = None,
+) -> Extraction:
+    """``extract`` at several sites in one pass; statements that cannot be read are left out.
+
+    Those are the ones longer than the context, or whose span falls on no token: they are counted
+    in ``skipped`` and logged.
+
+    Raises:
+        SiteError: as ``extract``.
+        DataError: no statement is left, or one has no such position.
+    """
+    places = list(dict.fromkeys(checked_site(model, site) for site in sites))
+    if not places:
+        raise SiteError("no sites to extract; give at least one, such as L0.resid_post")
+    reading: Reading = read(model, data, parse_position(position))
+    found = vectors(model, reading, places, batch_size=batch_size, cache=cache)
+    owners = reading.owners
+    lengths = reading.lengths if owners is None else reading.lengths[owners]
+    return Extraction(
+        data=reading.data,
+        at={
+            site: Activations(
+                values=values,
+                lengths=lengths,
+                fingerprint=model.fingerprint,
+                model=model.spec.name,
+                site=site,
+                position=reading.position,
+                dtype=model.spec.dtype,
+                revision=model.spec.revision,
+                owners=owners,
             )
-    values = capture(model, examples, [where], positions=at, batch_size=batch_size)[where]
-    return Activations(
-        values=values,
-        lengths=examples.lengths,
-        fingerprint=model.fingerprint,
-        model=model.spec.name,
-        site=where,
-        position=at,
-        dtype=model.spec.dtype,
-        revision=model.spec.revision,
+            for site, values in found.items()
+        },
+        skipped=reading.skipped,
     )
 
 

@@ -1,4 +1,4 @@
-"""The ``probes`` command line: train a probe, evaluate it, show it.
+"""The ``probes`` command line: look at statements, train probes on them, evaluate and show them.
 
 Exit codes: 0 done; 1 the work failed; 2 the command could not be understood or refused its input,
 and wrote nothing; 130 interrupted with Ctrl-C.
@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from interp.configs import near, overlay
 from interp.flags import LineParser, UsageError, parse_fields
@@ -22,6 +22,7 @@ from probes.settings import EvalSettings, TrainSettings
 
 if TYPE_CHECKING:
     from interp.models import Model
+    from probes.data import StatementSet
 
 _EPILOG = "Exit codes: 0 done, 1 the work failed, 2 the command was refused, 130 interrupted."
 
@@ -50,40 +51,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train_probe(args: Sequence[str]) -> int:
-    """``probes train``: fit a probe, measure it, save it."""
+    """``probes train``: fit probes, measure them, save them."""
     asked: TrainSettings = parse_fields(
         TrainSettings,
         overlay(TrainSettings),
         args,
         options=(),
         prog="probes train",
-        description="Fit a probe to labelled statements, and measure it on others.",
+        description="Fit probes to labelled statements, and measure them on others.",
     )
     from interp import terminal
-    from probes.data import read_statements
 
-    data = read_statements(asked.data, group=asked.group)
-    from probes.activations import parse_position
-    from probes.probe import require_free
-    from probes.training import train
-
-    require_free(asked.out)
-    position = parse_position(asked.position)
     with terminal.logging_shown():
-        probe = train(
-            _load(asked.model, asked.device, asked.dtype, asked.revision),
+        data = _read(asked.data, format=asked.format, group=asked.group)
+        from interp.hooks.sites import GLOBAL_KINDS
+        from probes.activations import parse_position
+        from probes.cache import activation_cache
+        from probes.probe import require_free
+        from probes.selection import train_many
+
+        require_free(asked.out)
+        cache = activation_cache(asked.cache, limit_gib=asked.cache_gib)
+        position = parse_position(asked.pooling or asked.position)
+        model = _load(asked.model, asked.device, asked.dtype, asked.revision)
+        trained = train_many(
+            model,
             data,
-            site=asked.site,
-            method=asked.method,
+            sites=asked.sites(model.n_layers, layerless=GLOBAL_KINDS),
+            methods=asked.methods,
             position=position,
             held_out=asked.held_out,
             n_shuffles=asked.shuffles,
             seed=asked.seed,
             batch_size=asked.batch_size,
+            cache=cache,
         )
-    _show_probe(probe)
+    from probes.showing import show_trained
+
+    show_trained(trained)
     try:
-        probe.save(asked.out)
+        trained.save(asked.out)
     except OSError as error:
         return _say(f"the probe could not be saved: {sentence(error)}", 1)
     terminal.show(f"\nprobe folder: {asked.out}")
@@ -102,21 +109,33 @@ def evaluate_probe(args: Sequence[str]) -> int:
         description="Measure a probe on statements it was not fitted to.",
     )
     from interp import terminal
-    from probes.data import read_statements
 
-    data = read_statements(asked.data, group=asked.group)
-    from probes import report
-    from probes.probe import Probe
-    from probes.training import evaluate
-
-    probe = Probe.load(folder)
-    revision = probe.revision if asked.model in (None, probe.model) else None
     with terminal.logging_shown():
+        data = _read(asked.data, format=asked.format, group=asked.group)
+        from probes import report
+        from probes.cache import activation_cache
+        from probes.evaluation import evaluate
+        from probes.selection import Trained
+
+        trained = Trained.load(folder)
+        probe = trained.best
+        cache = activation_cache(asked.cache, limit_gib=asked.cache_gib)
+        revision = probe.revision if asked.model in (None, probe.model) else None
         model = _load(asked.model or probe.model, asked.device, probe.dtype, revision)
-        found = evaluate(probe, model, data, seed=asked.seed, batch_size=asked.batch_size)
-    notes = [*found["notes"], *report.few_groups(found["held_out"])]
+        found = evaluate(
+            probe, model, data, seed=asked.seed, batch_size=asked.batch_size, cache=cache
+        )
+    notes = [*found["notes"], *report.skipped_notes(found["skipped"])]
+    notes += [*found["baselines"]["notes"], *report.few_groups(found["held_out"])]
+    if data.report is not None:
+        notes += [note for note in data.report.remarks() if "repeated statement" not in note]
     if found["n_trained_on"]:
         notes.append(f"{found['n_trained_on']} statements it was fitted to are left out")
+    if len(trained.probes) > 1:
+        notes.append(
+            f"the folder holds {len(trained.probes)} probes, of which training chose this one; "
+            f"for another give its folder, such as {folder / trained.names[0]}"
+        )
     terminal.show(
         report.as_text(
             [
@@ -124,9 +143,10 @@ def evaluate_probe(args: Sequence[str]) -> int:
                 ("site", f"{probe.site} of {probe.model}, {probe.method}"),
                 ("data", data.name),
                 *report.measured_lines(found["held_out"]),
+                *report.baseline_lines(found["baselines"]),
             ],
             notes=notes,
-            closing=report.conclusion(found["held_out"]),
+            closing=report.conclusion(found["held_out"], None, found["baselines"]),
         )
     )
     return 0
@@ -137,15 +157,59 @@ def show_probe(args: Sequence[str]) -> int:
     parser = LineParser(prog="probes show", description="Show a probe and its measurements.")
     parser.add_argument("probe", metavar="PROBE", help="a folder written by probes train")
     folder = parser.parse_args(args).probe
-    from probes.probe import Probe
+    from probes.selection import Trained
+    from probes.showing import show_trained
 
-    _show_probe(Probe.load(folder))
+    show_trained(Trained.load(folder))
+    return 0
+
+
+def show_data(args: Sequence[str]) -> int:
+    """``probes data [SOURCE]``: the sets and formats there are, or what a source holds."""
+    parser = LineParser(
+        prog="probes data",
+        description="List the project's own statement sets and the formats that are read; or read "
+        "a source and say what was left out, and what length and words alone tell of its labels.",
+    )
+    parser.add_argument("source", nargs="?", metavar="SOURCE", help="as for probes train --data")
+    parser.add_argument("--format", help="the format, if it is not found by itself")
+    parser.add_argument("--group", help="the column that binds statements, if not called group")
+    asked = parser.parse_args(list(args))
+    from interp import terminal
+
+    if asked.source is not None:
+        data = _read((asked.source,), format=asked.format, group=asked.group)
+        from probes import report
+        from probes.data import baselines
+
+        told = baselines(data)
+        lines = [("data", str(data.report).partition("; ")[0])]
+        lines += [(r.name, f"AUROC {r.auroc:.3f} [{r.low:.3f}, {r.high:.3f}]") for r in told.rows]
+        notes = [*(data.report.remarks() if data.report is not None else ()), *told.remarks()]
+        terminal.show(report.as_text(lines, closing=None, notes=notes, caution=False))
+        return 0
+    from probes.data import FORMATS, set_table
+
+    sets = [
+        (f"set:{name}", about, statements, pairs, groups)
+        for name, about, statements, pairs, groups in set_table().itertuples(index=False)
+    ]
+    out = terminal.console()
+    out.print("The project's own statement sets; label 1 is true:")
+    out.print(terminal.table(("--data", "about", "statements", "pairs", "groups"), sets))
+    out.print("Formats of files, found by their columns or named by --format:")
+    rows = [(name, one.about) for name, one in FORMATS.items()]
+    out.print(terminal.table(("--format", "columns or keys"), rows))
     return 0
 
 
 _COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    "train": (train_probe, "fit a probe: probes train --model M --data FILE --site S --out DIR"),
-    "eval": (evaluate_probe, "measure a probe on other statements: probes eval PROBE --data FILE"),
+    "data": (show_data, "list statement sets and formats, or look at one: probes data [SOURCE]"),
+    "train": (train_probe, "fit probes: probes train --model M --data SOURCE --out DIR"),
+    "eval": (
+        evaluate_probe,
+        "measure a probe on other statements: probes eval PROBE --data SOURCE",
+    ),
     "show": (show_probe, "show a probe: probes show PROBE"),
 }
 
@@ -194,19 +258,13 @@ def _load(name: str, device: str, dtype: str, revision: str | None) -> Model:
     return load_model(ModelSpec(name, device=device, dtype=dtype, revision=revision))
 
 
-def _show_probe(probe: Any) -> None:
-    from interp import terminal
-    from probes import report
+def _read(
+    sources: Sequence[str], *, format: str | None = None, group: str | None = None
+) -> StatementSet:
+    from probes.data import joined, read_statements
 
-    lines = report.probe_lines(probe)
-    notes = list(probe.metrics.get("notes", ()))
-    closing = None
-    if (held_out := probe.metrics.get("held_out")) is not None:
-        null = probe.metrics.get("null")
-        lines += report.measured_lines(held_out, null)
-        notes += report.few_groups(held_out)
-        closing = report.conclusion(held_out, null)
-    terminal.show(report.as_text(lines, closing=closing, notes=notes))
+    sets = [read_statements(source, format=format, group=group) for source in sources]
+    return sets[0] if len(sets) == 1 else joined(sets)
 
 
 def _say(text: str, code: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from interp.models import Model, load_model
+from interp.models import Model, ModelError, load_model
 from interp.models.loading import resolve
 from interp.models.native import read_native_config
 
@@ -22,8 +22,19 @@ def random_network(model: Model, *, seed: int) -> Model:
         seed: Seeds the weights.
 
     Raises:
-        ModelError: it cannot be built again from its configuration.
+        ModelError: it cannot be built again from its configuration, or these are the very
+            weights it has: it was never trained, and was drawn with this seed.
     """
+    fresh = _drawn(model, seed=seed)
+    if fresh.fingerprint == model.fingerprint:
+        raise ModelError(
+            f"{model.spec.name} was never trained: seed {seed} gives the weights that it has, so "
+            "the two cannot be told apart; give a trained model, or another seed"
+        )
+    return fresh
+
+
+def _drawn(model: Model, *, seed: int) -> Model:
     from transformers import AutoModelForCausalLM, PretrainedConfig
 
     name = f"{model.spec.name} re-initialised with seed {seed}"

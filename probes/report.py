@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,47 +12,73 @@ if TYPE_CHECKING:
 CAUTION = (
     "A direction that separates two labels is a signature: it shows what can be read off, neither "
     "what the labels mean to the model nor whether the model uses the direction. The causal test, "
-    "steering along the direction and erasing it, is not part of this version. Nor is a lexical "
-    "baseline: which words the statements use may separate them as well."
+    "steering along the direction and erasing it, is not part of this version of the command."
 )
 # Below this many groups with a label, intervals are rough.
 _FEW_GROUPS = 10
 
 
-def conclusion(held_out: Mapping[str, Any], null: Mapping[str, Any] | None = None) -> str:
+def conclusion(
+    held_out: Mapping[str, Any],
+    null: Mapping[str, Any] | None = None,
+    baselines: Mapping[str, Any] | None = None,
+) -> str:
     """Return one sentence: a signature or no evidence of one, and why.
 
     A signature needs an AUROC whose interval lies above .5, above the 95th percentile of the
-    shuffled-label null (where there is one), and above the AUROC of the statements' length.
+    shuffled-label null (where there is one), and a lead over the strongest baseline (length and,
+    where they were measured, words and characters) whose interval lies above zero.
 
     Args:
         held_out: As ``probes.training.measure`` returns it.
         null: The shuffled-label null of a probe's metrics.
+        baselines: As ``probes.comparison.Yardsticks.against`` returns them.
     """
-    low, high = held_out["auroc_low"], held_out["auroc_high"]
-    interval = f"[{low:.3f}, {high:.3f}]"
-    if high < 0.5:
+    interval = f"[{held_out['auroc_low']:.3f}, {held_out['auroc_high']:.3f}]"
+    found = f"AUROC {held_out['auroc']:.3f}, interval {interval}"
+    if held_out["auroc_high"] < 0.5:
         return (
             f"Inverted: the AUROC's interval {interval} lies below .5, so the direction ranks "
             "label 0 above label 1 here. That is no evidence of the signature it was trained for."
         )
-    if low <= 0.5:
+    if held_out["auroc_low"] <= 0.5:
         return f"No evidence of a signature: the AUROC's interval {interval} covers .5."
     if null is not None and held_out["auroc"] <= null["percentile_95"]:
         return (
             "No evidence of a signature: probes fitted to shuffled labels do as well (95th "
-            f"percentile {null['percentile_95']:.3f})."
+            f"percentile {null['percentile_95']:.3f}; {found})."
         )
     if held_out["lead_over_length_low"] <= 0:
         return (
             f"No evidence of a signature beyond length: the interval of its lead over the number "
             f"of tokens, [{held_out['lead_over_length_low']:+.3f}, "
-            f"{held_out['lead_over_length_high']:+.3f}], reaches zero."
+            f"{held_out['lead_over_length_high']:+.3f}], reaches zero ({found})."
         )
+    if baselines is not None and baselines["lead_low"] <= 0:
+        return (
+            f"No evidence of a signature beyond the strongest baseline: {baselines['strongest']} "
+            f"alone reach AUROC {_strongest(baselines)['auroc']:.3f}, and the interval of the "
+            f"probe's lead over them, [{baselines['lead_low']:+.3f}, "
+            f"{baselines['lead_high']:+.3f}], reaches zero ({found})."
+        )
+    above = ["shuffled labels"] if null is not None else []
+    above.append("length" if baselines is None else "length and words")
     return (
         f"A signature: the direction separates label 1 from label 0 with AUROC interval {interval}"
-        + (", above shuffled labels and above length." if null is not None else ", above length.")
+        f", {' and '.join('above ' + one for one in above)}."
     )
+
+
+def verdict(metrics: Mapping[str, Any]) -> str:
+    """Return the conclusion in a word or two, for a table.
+
+    Args:
+        metrics: Of a probe.
+    """
+    said = conclusion(metrics["held_out"], metrics.get("null"), metrics.get("baselines"))
+    if said.startswith("A signature"):
+        return "signature"
+    return "inverted" if said.startswith("Inverted") else "no evidence"
 
 
 def probe_lines(probe: Probe) -> list[tuple[str, str]]:
@@ -68,6 +94,58 @@ def probe_lines(probe: Probe) -> list[tuple[str, str]]:
         *([("fitted to", _counts(train))] if train else []),
         *([("AUROC in training", f"{train['auroc']:.3f}")] if train else []),
     ]
+
+
+def reading_lines(metrics: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Lines and notes on what reading the statements left out or found odd.
+
+    Args:
+        metrics: Of a probe.
+    """
+    held = metrics.get("data") or {}
+    read = held.get("read")
+    lines = []
+    if read is not None:
+        lines.append(
+            (
+                "read",
+                f"{read['n_kept']} of {read['n_read']} statements ({read['format']}), "
+                f"{read['n_label_1']} of label 1"
+                + (f", {read['n_groups']} groups" if read["grouped"] else "")
+                + (f", {read['n_pairs']} pairs" if read["n_pairs"] else ""),
+            )
+        )
+    # Repeats are among a probe's own notes.
+    said = [note for note in held.get("remarks", ()) if "repeated statement" not in note]
+    return lines, said + skipped_notes(held.get("skipped", {}))
+
+
+def skipped_notes(skipped: Mapping[str, Sequence[str]]) -> list[str]:
+    """One note for each reason for which statements could not be read by the model."""
+    return [
+        f"{len(places)} statements skipped ({', '.join(list(places)[:3])}"
+        f"{', …' if len(places) > 3 else ''}): {reason}"
+        for reason, places in skipped.items()
+    ]
+
+
+def baseline_lines(baselines: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of the baselines that need no model."""
+    percent = f"{100 * baselines['confidence']:.0f}%"
+    lines = [
+        (
+            row["name"],
+            f"AUROC {row['auroc']:.3f}  {percent} interval [{row['low']:.3f}, {row['high']:.3f}]",
+        )
+        for row in baselines["rows"]
+    ]
+    lead = f"[{baselines['lead_low']:+.3f}, {baselines['lead_high']:+.3f}] ({percent})"
+    return [*lines, ("strongest baseline", f"{baselines['strongest']}; the probe leads by {lead}")]
+
+
+def _strongest(baselines: Mapping[str, Any]) -> Mapping[str, Any]:
+    (found,) = [row for row in baselines["rows"] if row["name"] == baselines["strongest"]]
+    return dict(found)
 
 
 def measured_lines(
@@ -108,7 +186,12 @@ def measured_lines(
 
 
 def as_text(
-    lines: list[tuple[str, str]], *, closing: str | None, notes: list[str], width: int = 100
+    lines: list[tuple[str, str]],
+    *,
+    closing: str | None,
+    notes: list[str],
+    width: int = 100,
+    caution: bool = True,
 ) -> str:
     """Lay out lines, notes, a conclusion and the caution as plain text."""
     margin = max(len(name) for name, _ in lines) + 2
@@ -124,7 +207,10 @@ def as_text(
         for name, value in lines
     ]
     said = "\n".join(textwrap.fill(f"Note: {note}.", width) for note in notes)
-    paragraphs = [said, *(textwrap.fill(text, width) for text in (closing or "", CAUTION))]
+    paragraphs = [
+        said,
+        *(textwrap.fill(text, width) for text in (closing or "", CAUTION * caution)),
+    ]
     return "\n\n".join(["\n".join(out), *filter(None, paragraphs)])
 
 

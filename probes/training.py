@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,17 @@ from interp.evidence import rank_p_value
 from interp.hooks import Site
 from interp.hooks.progress import progress
 from interp.models import Model
-from probes.activations import Activations, Position, checked_site, extract
-from probes.data import DataError, StatementSet
+from probes.activations import Activations, Position, checked_site, extract_sites
+from probes.cache import ActivationCache
+from probes.comparison import TextScores, Yardsticks, signs_of, text_scores, yardsticks
+from probes.data import DataError, StatementSet, check_split
 from probes.data.split import group_split, shuffled_labels
-from probes.fit import METHODS, FitError, Method, NoDirectionError
+from probes.fit import METHODS, FitError, Method, NoDirectionError, fit_many
 from probes.measures import CONFIDENCE, auroc, auroc_interval, auroc_lead
-from probes.probe import Probe, ProbeError
+from probes.probe import Probe
 
 Scores = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
 
 # Fewer shuffles have no 95th percentile short of their largest.
 FEWEST_SHUFFLES = 19
@@ -31,11 +36,12 @@ def train(
     *,
     site: Site | str,
     method: Method = "mass-mean",
-    position: Position | str = "last",
+    position: Position = "last",
     held_out: float = 0.3,
     n_shuffles: int = 20,
     seed: int = 0,
-    batch_size: int = 32,
+    batch_size: int | None = None,
+    cache: ActivationCache | None = None,
 ) -> Probe:
     """Fit a probe to most of the statements and measure it on the others.
 
@@ -43,15 +49,17 @@ def train(
         model: The model.
         data: The statements, with groups where they are bound together.
         site: Where to read, such as ``L6.resid_post``.
-        method: ``mass-mean`` or ``logistic``.
-        position: Which token: ``last``, or an index, negative from the end.
+        method: One of ``METHODS``.
+        position: ``last``, ``mean``, ``every``, ``char:N`` or a token's index.
         held_out: Share of the statements kept for measuring; no group is on both sides.
         n_shuffles: Refits for the null, with the labels shuffled on both sides of the split.
         seed: Of the split, the shuffles and the bootstrap.
-        batch_size: Rows at a time; halved on out-of-memory.
+        batch_size: Statements at a time, halved on out-of-memory; None for a budget of tokens.
+        cache: Where activations are kept between commands.
 
     Returns:
-        The probe; its ``metrics`` hold ``train``, ``held_out``, ``null`` and ``notes``.
+        The probe; its ``metrics`` hold ``train``, ``held_out``, ``null``, ``baselines``, ``data``
+        (what reading left out) and ``notes``.
 
     Raises:
         DataError: the statements cannot be split or read as asked.
@@ -59,12 +67,24 @@ def train(
         FitError: no direction can be fitted.
     """
     checked_site(model, site)
-    _check_settings(method, n_shuffles)
-    group_split(data.y, data.groups, held_out=held_out, seed=seed, name=data.name)  # fail early
-    activations = extract(model, data, site=site, position=position, batch_size=batch_size)
-    return fit_probe(
-        activations, data, method=method, held_out=held_out, n_shuffles=n_shuffles, seed=seed
+    check_settings(method, n_shuffles)
+    split_rows(data, held_out=held_out, seed=seed)  # fail early
+    found = extract_sites(
+        model, data, sites=[site], position=position, batch_size=batch_size, cache=cache
     )
+    (activations,) = found.at.values()
+    with progress("shuffled labels", total=n_shuffles) as advance:
+        probe = fit_probe(
+            activations,
+            found.data,
+            method=method,
+            held_out=held_out,
+            n_shuffles=n_shuffles,
+            seed=seed,
+            text=text_scores(found.data, seed=seed),
+            advance=advance,
+        )
+    return with_reading(probe, found.data, found.skipped)
 
 
 def fit_probe(
@@ -75,40 +95,65 @@ def fit_probe(
     held_out: float = 0.3,
     n_shuffles: int = 20,
     seed: int = 0,
+    text: TextScores | Yardsticks | None = None,
+    advance: Callable[[int], None] | None = None,
 ) -> Probe:
-    """``train``, from activations that are there already, one a statement.
+    """``train``, from activations that are there already.
+
+    Args:
+        activations: Of the statements.
+        data: The statements.
+        method: One of ``METHODS``.
+        held_out: Share of the statements kept for measuring.
+        n_shuffles: Refits for the null.
+        seed: Of the split, the shuffles and the bootstrap.
+        text: What length and words alone tell; None leaves the comparison out.
+        advance: Told the number of refits just done.
 
     Raises:
         DataError: activations and statements differ in number, or cannot be split.
         FitError: no direction can be fitted.
     """
-    _check_settings(method, n_shuffles)
-    if len(activations) != len(data):
-        raise DataError(f"{len(data)} statements need as many activations, got {len(activations)}")
-    chosen, out = group_split(data.y, data.groups, held_out=held_out, seed=seed, name=data.name)
+    check_settings(method, n_shuffles)
+    if activations.n_statements != len(data):
+        raise DataError(
+            f"{len(data)} statements need as many activations, got {activations.n_statements}"
+        )
+    chosen, out = split_rows(data, held_out=held_out, seed=seed)
     known, new = data.select(chosen), data.select(out)
-    x, x_new = activations.values[chosen], activations.values[out]
-    lengths = _numbers(activations.lengths)
-    rule = METHODS[method](x, known.y)
-    known_scores, scores = _numbers(rule.scores(x)), _numbers(rule.scores(x_new))
-
-    rng = np.random.default_rng((seed, 1))
-    null = []
-    with progress("shuffled labels", total=n_shuffles) as advance:
-        for _ in range(n_shuffles):
-            # Held-out labels too: against the true ones, a chance leaning of the direction along
-            # the axis of greatest variance would score as high as the signal where that axis is it.
-            wrong = shuffled_labels(known.y, known.groups, rng=rng)
-            wrong_new = shuffled_labels(new.y, new.groups, rng=rng)
-            try:
-                null.append(auroc(_numbers(METHODS[method](x, wrong).scores(x_new)), wrong_new))
-            except NoDirectionError:
-                null.append(0.5)
-            advance(1)
-
+    x, x_new = activations.select(chosen), activations.select(out)
+    rule = METHODS[method](x.values, x.spread(known.y))
+    known_scores = _numbers(x.by_statement(rule.scores(x.values)))
+    scores = _numbers(x_new.by_statement(rule.scores(x_new.values)))
+    null = _null(x, known, x_new, new, method=method, n=n_shuffles, seed=seed, advance=advance)
+    lengths = _numbers(activations.statement_lengths)
     length_auroc = auroc(lengths[chosen], known.y)
     length_sign = 1 if length_auroc >= 0.5 else -1
     measured = measure(scores, lengths[out], new, length_sign=length_sign, seed=seed)
+    metrics: dict[str, Any] = {
+        "train": {
+            "n": len(known),
+            "n_label_1": int(known.y.sum()),
+            "n_groups": len(set(known.groups)),
+            "auroc": auroc(known_scores, known.y),
+            "accuracy": float(((known_scores > 0) == known.y).mean()),
+            "length_sign": length_sign,
+        },
+        "held_out": measured,
+        "null": {
+            "aurocs": null,
+            "mean": float(np.mean(null)),
+            "percentile_95": float(np.quantile(null, 0.95)),
+            "p_value": rank_p_value(measured["auroc"], null),
+        },
+        "notes": notes(data),
+    }
+    if isinstance(text, TextScores):
+        signs = signs_of(text.select(chosen), known)
+        metrics["train"]["signs"] = signs
+        text = yardsticks(text.select(out), new, signs=signs, seed=seed)
+    if text is not None:
+        metrics["baselines"] = text.against(scores, new, seed=seed)
     return Probe(
         direction=rule.direction,
         centre=rule.centre,
@@ -121,24 +166,7 @@ def fit_probe(
         data=data.name,
         data_hash=data.hash,
         seed=seed,
-        metrics={
-            "train": {
-                "n": len(known),
-                "n_label_1": int(known.y.sum()),
-                "n_groups": len(set(known.groups)),
-                "auroc": auroc(known_scores, known.y),
-                "accuracy": float(((known_scores > 0) == known.y).mean()),
-                "length_sign": length_sign,
-            },
-            "held_out": measured,
-            "null": {
-                "aurocs": null,
-                "mean": float(np.mean(null)),
-                "percentile_95": float(np.quantile(null, 0.95)),
-                "p_value": rank_p_value(measured["auroc"], null),
-            },
-            "notes": notes(data),
-        },
+        metrics=metrics,
         training_rows=known.row_hashes,
         dtype=activations.dtype,
         revision=activations.revision,
@@ -146,52 +174,26 @@ def fit_probe(
     )
 
 
-def evaluate(
-    probe: Probe, model: Model, data: StatementSet, *, seed: int = 0, batch_size: int = 32
-) -> dict[str, Any]:
-    """Measure a probe on other statements, those that it was fitted to left out and counted.
-
-    Args:
-        probe: The probe.
-        model: Its model.
-        data: The statements.
-        seed: Of the bootstrap.
-        batch_size: Rows at a time; halved on out-of-memory.
-
-    Returns:
-        ``held_out`` as in a probe's metrics, ``n_trained_on``, and ``notes``.
+def split_rows(data: StatementSet, *, held_out: float, seed: int) -> tuple[Rows, Rows]:
+    """Return (rows to train on, rows held out), between which nothing leaks that can be seen.
 
     Raises:
-        ProbeError: it is another model's probe, or was not made by ``train``.
-        DataError: too little is left of the statements.
+        DataError: as ``group_split`` and ``check_split``.
     """
-    probe.check(fingerprint=model.fingerprint, model=model.spec.name)
-    length_sign = probe.metrics.get("train", {}).get("length_sign")
-    if length_sign not in (1, -1):
-        raise ProbeError(
-            "this probe does not say which label was longer in training; train it anew"
-        )
-    known = set(probe.training_rows)
-    new = [i for i, row in enumerate(data.row_hashes) if row not in known]
-    unseen = data.select(new)
-    if len(set(unseen.labels)) < 2:
-        raise DataError(
-            f"{data.name}: the probe was fitted to {len(data) - len(new)} of its {len(data)} "
-            f"statements, and the {len(new)} others do not have both labels; give statements it "
-            "has not seen"
-        )
-    found = extract(model, unseen, site=probe.site, position=probe.position, batch_size=batch_size)
-    return {
-        "held_out": measure(
-            _numbers(probe.scores(found)),
-            _numbers(found.lengths),
-            unseen,
-            length_sign=length_sign,
-            seed=seed,
-        ),
-        "n_trained_on": len(data) - len(new),
-        "notes": notes(data),
+    known, new = group_split(data.y, data.groups, held_out=held_out, seed=seed, name=data.name)
+    check_split(data, known, new)
+    return known, new
+
+
+def with_reading(probe: Probe, data: StatementSet, skipped: dict[str, tuple[str, ...]]) -> Probe:
+    """Return the probe with what reading the statements left out or found odd in its metrics."""
+    held = {
+        "read": None if data.report is None else data.report.to_dict(),
+        "summary": None if data.report is None else str(data.report),
+        "remarks": [] if data.report is None else data.report.remarks(),
+        "skipped": {reason: list(places) for reason, places in skipped.items()},
     }
+    return replace(probe, metrics=dict(probe.metrics) | {"data": held})
 
 
 def measure(
@@ -239,13 +241,57 @@ def notes(data: StatementSet) -> list[str]:
     return said
 
 
-def _check_settings(method: str, n_shuffles: int) -> None:
+def check_settings(method: str, n_shuffles: int) -> None:
+    """Refuse an unknown method, or too few shuffles.
+
+    Raises:
+        FitError: it is one of these.
+    """
     if method not in METHODS:
         raise FitError(f"unknown method {method!r}; {near(method, METHODS)}")
     if n_shuffles < FEWEST_SHUFFLES:
         raise FitError(
             f"{n_shuffles} shuffles have no 95th percentile; expected at least {FEWEST_SHUFFLES}"
         )
+
+
+def _null(
+    x: Activations,
+    known: StatementSet,
+    x_new: Activations,
+    new: StatementSet,
+    *,
+    method: str,
+    n: int,
+    seed: int,
+    advance: Callable[[int], None] | None,
+) -> list[float]:
+    """AUROCs of fits to shuffled labels."""
+    rng = np.random.default_rng((seed, 1))
+    wrong, judged = [], []
+    for _ in range(n):
+        # Held-out labels too: against the true ones, a chance leaning of the direction along
+        # the axis of greatest variance would score as high as the signal where that axis is it.
+        wrong.append(shuffled_labels(known.y, known.groups, rng=rng))
+        judged.append(shuffled_labels(new.y, new.groups, rng=rng))
+    if method == "logistic":
+        # All of them read the same rows: one solve.
+        labels = np.stack([x.spread(one) for one in wrong], axis=1)
+        (grid,) = fit_many([x.values], labels)
+        scores = _numbers(x_new.by_statement(grid.scores(x_new.values)[0]))
+        if advance is not None:
+            advance(n)
+        return [auroc(one, truth) for one, truth in zip(scores, judged, strict=True)]
+    found = []
+    for one, truth in zip(wrong, judged, strict=True):
+        try:
+            rule = METHODS[method](x.values, x.spread(one))
+            found.append(auroc(_numbers(x_new.by_statement(rule.scores(x_new.values))), truth))
+        except NoDirectionError:
+            found.append(0.5)
+        if advance is not None:
+            advance(1)
+    return found
 
 
 def _numbers(values: Any) -> Scores:
