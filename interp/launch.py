@@ -152,7 +152,7 @@ def train_model(args: Sequence[str]) -> int:
         path = write_text(out / TRACEBACK, traceback.format_exc())
         terminal.say(f"training failed: {one_line(error)} (traceback: {path})")
         return 1
-    terminal.show(f"model folder: {out}\nto use it: interp run induction --model {out}")
+    terminal.show(f"model folder: {out}\nto use it: load_model({str(out)!r})")
     return 0
 
 

@@ -88,6 +88,12 @@ RECIPES: dict[str, Recipe] = {
         summary="hand-built: as induction-exact, and a second perfect induction pattern, unused",
         minutes=0.1,
     ),
+    "truth-world": Recipe(
+        function="interp.zoo.truth_world.making:train",
+        config="interp.zoo.truth_world.making:TruthWorldConfig",
+        summary="a small GPT of facts told truly or falsely by hidden bits, for truth probes",
+        minutes=1.5,
+    ),
 }
 """A bundled model's name, without ``zoo:``, to its recipe."""
 

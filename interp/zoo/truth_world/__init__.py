@@ -1,0 +1,1 @@
+"""A known-answer world of truth: what its documents say, its statements for probes, its model."""
