@@ -64,6 +64,8 @@ def run(config, run):
     sums = []
     for step in range(config.steps):
         if kill_at == str(step):
+            if os.environ["TOY_SIGNAL"] == "SIGINT":  # a shell's background jobs ignore it
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             os.kill(os.getpid(), getattr(signal, os.environ["TOY_SIGNAL"]))
         if config.fail_at == step:
             raise RuntimeError(f"step {step}\\nwent wrong")
