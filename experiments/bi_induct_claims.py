@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ def claims(found: Sequence[Measured], harms: DataFrame, *, seed: int) -> list[Fo
         harms: Their harms, of the in-context tasks that no arm is at chance on.
         seed: Seeds the bootstrap.
     """
+    from experiments.bi_induct_prompts import COPY
     from interp.evidence import Claim, compare_with_claim
 
     arms = [name for name in dict.fromkeys(m.arm for m in found) if "," not in name]
@@ -91,12 +92,14 @@ def claims(found: Sequence[Measured], harms: DataFrame, *, seed: int) -> list[Fo
             relative_loss(harms),
             "share of what there is to lose",
         )
-    between(
-        "natural training is best on function-style tasks",
-        pairs,
-        _per_seed(found, _mean_hits),
-        "HITS@1",
-    )
+    tasks = set(harms["task"]) if len(harms) else set()
+    if tasks - {COPY}:  # else no in-context task is above chance in every arm
+        between(
+            "natural training is best on function-style tasks",
+            pairs,
+            _per_seed(found, lambda m: mean_hits(m, tasks) or 0.0),
+            "HITS@1",
+        )
     between(
         "copies cost held-out perplexity",
         [(arm, "natural") for arm in others if "natural" in arms],
@@ -123,9 +126,12 @@ def relative_loss(harms: DataFrame) -> dict[str, dict[Hashable, float]]:
     return found
 
 
-def _mean_hits(measured: Measured) -> float:
-    scores = [s for s in measured.icl.scores if not s.permuted]
-    return sum(s.mean("hits@1") for s in scores) / len(scores)
+def mean_hits(measured: Measured, tasks: Collection[str]) -> float | None:
+    """Mean HITS@1 over the given in-context tasks; None where they hold none."""
+    from experiments.bi_induct_prompts import named
+
+    scores = [s for s in measured.icl.scores if not s.permuted and named(s) in tasks]
+    return sum(s.mean("hits@1") for s in scores) / len(scores) if scores else None
 
 
 def _per_seed(

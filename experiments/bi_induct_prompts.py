@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experiments.bi_induct import Config
+    from interp.heads import IclScore
     from interp.models import Examples
     from interp.zoo.bi_induct.streams import Stream
     from interp.zoo.icl_prompts import IclPrompts
@@ -87,6 +88,6 @@ def icl_tasks(config: Config, stream: Stream) -> list[IclPrompts]:
     return made
 
 
-def named(task: IclPrompts) -> str:
+def named(task: IclPrompts | IclScore) -> str:
     """A task with its shots: ``list-position-first-of-3, 10 shots``."""
     return f"{task.task}, {task.shots} shots"

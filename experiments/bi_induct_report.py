@@ -69,7 +69,8 @@ def arms_table(trained: Sequence[Arm], found: Sequence[Measured], shared: DataFr
     """One row an arm and seed: how it looks, how well it does, what it loses."""
     import pandas as pd
 
-    from experiments.bi_induct_claims import relative_loss
+    from experiments.bi_induct_claims import mean_hits, relative_loss
+    from experiments.bi_induct_measuring import THRESHOLD
 
     relative = relative_loss(shared) if len(shared) else {}
     rows = []
@@ -85,13 +86,13 @@ def arms_table(trained: Sequence[Arm], found: Sequence[Measured], shared: DataFr
                 "snippets": arm.coverage,
                 "warm_up_steps": arm.warm_up_steps,
                 "strongest": m.strongest,
-                "heads_above": int((score >= 0.3).sum()),
+                "heads_above": int((score >= THRESHOLD).sum()),
                 "activity": m.activity,
                 "anti": m.anti,
                 "copy_gain": m.copy_gain,
                 "perplexity": m.perplexity[0],
                 "perplexity_without": m.perplexity[1],
-                "hits@1": float(m.hits["hits@1"].mean()) if len(m.hits) else None,
+                "hits@1": mean_hits(m, set(shared["task"])),
                 **_load(m),
                 "excess_harm": None if excess is None else float(excess),
                 "relative_loss": relative.get(m.arm, {}).get(m.seed),
@@ -204,6 +205,11 @@ def _conclusion(
         + ("." if formed else ": no induction head formed, so nothing below speaks of them.")
     )
     said += _from_scratch(found)
+    if config.warm_up_until:
+        said.append(
+            f"The warm-up let {config.warm_up_heads} heads a layer write, so that the others were "
+            "hardly rivals: that these carry the load is a sanity check more than a discovery."
+        )
     if config.seeds == 1:
         said.append("One seed per arm: no inference between arms.")
     if not common:

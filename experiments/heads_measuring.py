@@ -80,7 +80,7 @@ def measure(config: Config, run: Run, model: Model) -> Found:
     )
     metric = get_metric(config.metric) if config.metric else _default_metric(judged)
     ability = task_ability(model, judged.clean, alpha=config.alpha)
-    signatures, fv = _signatures(config, run, model, choose=choose, metric=metric)
+    signatures, fv = _signatures(config, run, model, choose=choose, judged=judged, metric=metric)
     norms = run.cached("norms", lambda: output_norms(model, choose.clean))
     comparisons = tuple(
         choose_and_match(
@@ -191,7 +191,7 @@ def _remove(
 
 
 def _signatures(
-    config: Config, run: Run, model: Model, *, choose: PromptSet, metric: Metric
+    config: Config, run: Run, model: Model, *, choose: PromptSet, judged: PromptSet, metric: Metric
 ) -> tuple[list[Signature], frozenset[Head] | None]:
     """Measure the signatures asked for, on the selection split; and name function-vector heads."""
     from interp.heads import function_vector_heads, function_vector_scores
@@ -222,7 +222,9 @@ def _signatures(
             made.append(_attribution(config, model, choose, metric))
         if tasks:
             scores = function_vector_scores(
-                model, function_prompts(config, model, tasks), memory_mb=config.memory
+                model,
+                function_prompts(config, model, tasks, judged=judged.clean),
+                memory_mb=config.memory,
             )
             made.append(effect_signature("function-vector", scores, alpha=config.alpha))
             heads = function_vector_heads(scores, above_control=True)

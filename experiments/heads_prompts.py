@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,6 @@ def windows(
     Raises:
         ValueError: the model has no tokenizer, or the text holds no two windows.
     """
-    import dataclasses
 
     import torch
 
@@ -159,14 +159,19 @@ def guardrail_text(config: Config, model: Model) -> Examples | None:
     return windows(model, None, n=64, length=128, seed=config.seed, text=held_out)
 
 
-def function_prompts(config: Config, model: Model, names: tuple[str, ...]) -> list[FunctionPrompts]:
-    """Make the prompts on which function-vector heads are found, a pair of versions a task."""
+def function_prompts(
+    config: Config, model: Model, names: tuple[str, ...], *, judged: Examples
+) -> list[FunctionPrompts]:
+    """Make the prompts on which function-vector heads are found, a pair of versions a task.
+
+    No query among the judged prompts is one here, whatever task both come from.
+    """
     from interp.heads import FunctionPrompts
     from interp.zoo.icl_prompts import icl_prompts
 
     made = []
     for name in names:
-        task = _task(name, config.seed + 1)
+        task = _without(_task(name, config.seed + 1), judged)
         correct, permuted = (
             icl_prompts(
                 task,
@@ -181,6 +186,14 @@ def function_prompts(config: Config, model: Model, names: tuple[str, ...]) -> li
         )
         made.append(FunctionPrompts.split(correct, permuted, n=_MEASURED))
     return made
+
+
+def _without(task: IclTask, judged: Examples) -> IclTask:
+    """The task without the pairs that are judged: a query's group is its task and input."""
+    used = set(judged.groups)
+    keep = [i for i, pair in enumerate(task.pairs) if f"{task.name}: {pair[0]}" not in used]
+    choices = task.choices and tuple(task.choices[i] for i in keep)
+    return dataclasses.replace(task, pairs=tuple(task.pairs[i] for i in keep), choices=choices)
 
 
 def _task(name: str, seed: int) -> IclTask:

@@ -189,14 +189,18 @@ def control_task(
         said = _scores(rule, activations[outside]) > 0
         return float((said == target[outside]).mean())
 
+    target = np.asarray(labels, dtype=bool)
+    own = accuracy(target)
+    # At the labels' own rate, or guessing the commoner one would pass for selectivity.
+    rate = float(target.mean())
     controls = []
     for _ in range(n):
         while True:
-            given = (rng.random(len(names)) < 0.5)[of]
+            given = (rng.random(len(names)) < rate)[of]
             if 0 < given[~outside].sum() < (~outside).sum():
                 break
         controls.append(accuracy(given))
-    return Selectivity(accuracy(np.asarray(labels, dtype=bool)), tuple(controls))
+    return Selectivity(own, tuple(controls))
 
 
 def online_code_length(

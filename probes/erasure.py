@@ -146,12 +146,13 @@ def erasure_matrix(
     directions = {}
     with progress("erasure", total=len(domains) ** 2) as advance:
         for erased, eraser in erasers.items():
+            without = {d.name: eraser(d) for d in domains}
             for train, rows in fitted.items():
                 rule = _rule(replace(rows, values=eraser.values(rows.values)), method, blank=True)
                 if bool(rule.direction.any()):
                     directions[erased, train] = eraser.raw_direction(rule.direction)
                 for test in domains:
-                    after = eraser(test)
+                    after = without[test.name]
                     kept = after.scorable(besides=rows.bonds)
                     y, groups = test.labels[kept], [test.groups[i] for i in kept]
                     at = torch.from_numpy(kept)

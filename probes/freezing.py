@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from probes.activations import Activations
 from probes.card import ProbeError
 from probes.data import StatementSet
@@ -18,7 +21,7 @@ def freeze(
     data: StatementSet,
     *,
     method: str,
-    rows: Sequence[int] | None = None,
+    rows: Sequence[int] | npt.NDArray[np.integer] | None = None,
     seed: int = 0,
     metrics: Mapping[str, Any] | None = None,
 ) -> Probe:
@@ -36,8 +39,10 @@ def freeze(
     Raises:
         ProbeError: activations, statements and rule do not belong together.
     """
-    if len(activations) != len(data):
-        raise ProbeError(f"{len(data)} statements need as many activations: {len(activations)}")
+    if activations.n_statements != len(data):
+        raise ProbeError(
+            f"{len(data)} statements need as many activations: {activations.n_statements}"
+        )
     if activations.values.shape[1] != len(rule.direction):
         raise ProbeError(
             f"the rule was fitted to {len(rule.direction)} numbers a row, these activations "

@@ -72,16 +72,17 @@ def stratified_inlp(
     if not vectors:
         raise ErasureError(f"no general direction: {why}")
     names = tuple(one.name for one in seen)
-    found = [Direction("general", names, i, v, together.bonds) for i, v in enumerate(vectors)]
+    # Rows left out by the thinning are not scored either: they are all of the commoner label.
+    bonds_of = {d.name: d.bonds_of(known[d.name]) for d in domains}
+    shared = frozenset().union(*(bonds_of[name] for name in names))
+    found = [Direction("general", names, i, v, shared) for i, v in enumerate(vectors)]
     for name, one in balanced.items():
         own, why = _peeled(one, n_specific, vectors)
         if why:
             stopped[name] = why
-        bonds = one.bonds | together.bonds
+        bonds = bonds_of[name] | shared
         found += [Direction("specific", (name,), i, v, bonds) for i, v in enumerate(own)]
-    off = projection(
-        torch.stack(vectors), fitted_to=together.bonds, place=domains[0].place, name="general"
-    )
+    off = projection(torch.stack(vectors), fitted_to=shared, place=domains[0].place, name="general")
     scores = []
     for direction in found:
         for domain in domains:
@@ -139,6 +140,9 @@ def subset_shared(
         matrix: From ``erasure_matrix``.
         collapsed: What AUROC on the erased domain counts as gone: no further from .5 than this.
         kept: What AUROC counts as kept.
+
+    The matrix's own scored rows chose these directions, so on them they score high by
+    construction: measure a direction on fresh rows.
 
     Raises:
         ErasureError: thresholds that are not .5 ≤ collapsed < kept ≤ 1.

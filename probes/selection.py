@@ -20,6 +20,7 @@ from probes.cache import ActivationCache
 from probes.card import CARD_FILE, ProbeError, require_free
 from probes.comparison import signs_of, text_scores, yardsticks
 from probes.data import DataError, StatementSet, group_folds
+from probes.data.split import Rows
 from probes.fit import METHODS, FitError, NoDirectionError
 from probes.measures import auroc
 from probes.probe import Probe
@@ -162,6 +163,8 @@ def train_many(
     probes: list[Probe] = []
     failed: list[tuple[str, str]] = []
     with progress("fitting", total=len(wanted) * n_shuffles) as advance:
+        # Refused before anything is fitted, where there are too few groups to choose by.
+        folds = _folds(kept.select(known), seed) if len(wanted) > 1 else []
         for site, method in wanted:
             activations = found.at[site]
             try:
@@ -176,7 +179,7 @@ def train_many(
                     advance=advance,
                 )
                 if len(wanted) > 1:
-                    inside = _inside(activations.select(known), kept.select(known), method, seed)
+                    inside = _inside(activations.select(known), kept.select(known), method, folds)
                     probe = _noted(probe, "selection", {"auroc": inside, "n": len(wanted)})
             except FitError as error:
                 if len(wanted) == 1:
@@ -199,21 +202,29 @@ def _noted(probe: Probe, name: str, value: dict[str, object]) -> Probe:
     return replace(probe, metrics=dict(probe.metrics) | {name: value})
 
 
-def _inside(activations: Activations, data: StatementSet, method: str, seed: int) -> float:
-    """Mean AUROC over grouped folds of the training statements."""
+def _folds(data: StatementSet, seed: int) -> list[tuple[Rows, Rows]]:
+    """Grouped folds of the training statements, as many as their groups allow."""
     groups = np.asarray(data.groups, dtype=object)
     fewest = min(len(set(groups[data.y == label])) for label in (True, False))
-    folds = []
     for n_folds in range(min(_FOLDS, fewest), 1, -1):
         try:
-            folds = group_folds(data.y, data.groups, n_folds=n_folds, seed=seed, name=data.name)
-            break
+            return list(
+                group_folds(data.y, data.groups, n_folds=n_folds, seed=seed, name=data.name)
+            )
         except DataError:  # large groups may leave a fold with one label
             continue
-    if not folds:
-        raise DataError(
-            f"{data.name}: too few groups to choose between probes; give one site and one method"
-        )
+    raise DataError(
+        f"{data.name}: too few groups to choose between probes; give one site and one method"
+    )
+
+
+def _inside(
+    activations: Activations,
+    data: StatementSet,
+    method: str,
+    folds: Sequence[tuple[Rows, Rows]],
+) -> float:
+    """Mean AUROC over the folds."""
     found = []
     for known, new in folds:
         x, x_new = activations.select(known), activations.select(new)

@@ -20,6 +20,7 @@ from probes.comparison import TextScores, Yardsticks, signs_of, text_scores, yar
 from probes.data import DataError, StatementSet, check_split
 from probes.data.split import group_split, shuffled_labels
 from probes.fit import METHODS, FitError, Method, NoDirectionError, fit_many
+from probes.freezing import freeze
 from probes.measures import CONFIDENCE, auroc, auroc_interval, auroc_lead
 from probes.probe import Probe
 
@@ -154,24 +155,7 @@ def fit_probe(
         text = yardsticks(text.select(out), new, signs=signs, seed=seed)
     if text is not None:
         metrics["baselines"] = text.against(scores, new, seed=seed)
-    return Probe(
-        direction=rule.direction,
-        centre=rule.centre,
-        bias=rule.bias,
-        site=activations.site,
-        position=activations.position,
-        method=method,
-        model=activations.model,
-        fingerprint=activations.fingerprint,
-        data=data.name,
-        data_hash=data.hash,
-        seed=seed,
-        metrics=metrics,
-        training_rows=known.row_hashes,
-        dtype=activations.dtype,
-        revision=activations.revision,
-        scale=rule.scale,
-    )
+    return freeze(rule, activations, data, method=method, rows=chosen, seed=seed, metrics=metrics)
 
 
 def split_rows(data: StatementSet, *, held_out: float, seed: int) -> tuple[Rows, Rows]:

@@ -99,6 +99,11 @@ def weigh(
         )
     if not 0 < alpha < 1:
         raise EvidenceError(f"{subject}: alpha must lie strictly between 0 and 1, got {alpha}")
+    if null_effects is None and set(controls.null_sets) != set(controls.sets):
+        raise EvidenceError(
+            f"{subject}: p of several components is read off the null sets, which may share some "
+            "with it; give null_effects, of controls.null_sets"
+        )
     harm = damage(metric, clean, ablated).numpy()
     other = control_effects.numpy()
     if not np.isfinite(other).all():

@@ -154,11 +154,11 @@ def function_vector_scores(
     )
     per_example = torch.cat([effects(each.permuted, each.correct) for each in prompts])
     references = [e.permuted_reference for e in prompts if e.permuted_reference is not None]
-    control = None
+    controls = None
     if len(references) == len(prompts):
         pairs = zip(prompts, references, strict=True)
         found = [effects(each.permuted, reference) for each, reference in pairs]
-        control = torch.cat(found).mean(0)
+        controls = torch.cat(found)
     tasks = ", ".join(each.name for each in prompts)
     return HeadScores(
         name="function-vector",
@@ -172,7 +172,8 @@ def function_vector_scores(
         ),
         about_null="a head whose output does not reach the answer, or is the same on all prompts",
         per_example=per_example,
-        control=control,
+        control=None if controls is None else controls.mean(0),
+        control_per_example=controls,
         groups=tuple(f"{e.name}: {group}" for e in prompts for group in e.permuted.groups),
     )
 

@@ -42,6 +42,7 @@ class HeadScores:
         control: The score of each head on control input, at the same positions, where a control
             was asked for.
         groups: The examples' group labels, for intervals.
+        control_per_example: The control for each of the same examples, where it was measured so.
     """
 
     name: str
@@ -53,6 +54,7 @@ class HeadScores:
     per_example: Float[Tensor, "example layer head"] | None = None
     control: Float[Tensor, "layer head"] | None = None
     groups: tuple[str, ...] = ()
+    control_per_example: Float[Tensor, "example layer head"] | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.values.shape)

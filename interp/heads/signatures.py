@@ -138,7 +138,8 @@ def effect_signature(name: str, score: HeadScores, *, alpha: float = 0.05) -> Si
 
     Args:
         name: What it is called.
-        score: With ``per_example``; its control, where there is one, is the null.
+        score: With ``per_example``; its control, where there is one, is the null, prompt by
+            prompt where it was measured on the same ones.
         alpha: A head carries it where the mean over groups is above the null by a one-sided
             t-test, at ``alpha`` over the number of heads.
 
@@ -150,13 +151,13 @@ def effect_signature(name: str, score: HeadScores, *, alpha: float = 0.05) -> Si
     null = torch.zeros_like(score.values) if score.control is None else score.control
     of = score.groups or tuple(map(str, range(len(score.per_example))))
     labels = list(dict.fromkeys(of))
-    means = torch.stack(
-        [score.per_example[[g == label for g in of]].mean(0) for label in labels]
-    ).double()
-    if len(means) < 2:
+    # The control has an error of its own, and shares the prompts' with the score.
+    beside = null if score.control_per_example is None else score.control_per_example
+    excess = score.per_example.double() - beside.double()
+    above = torch.stack([excess[[g == label for g in of]].mean(0) for label in labels]).numpy()
+    if len(above) < 2:
         carried = torch.zeros_like(score.values, dtype=torch.bool)
     else:
-        above = (means - null.double()).numpy()
         spread = above.std(axis=0, ddof=1)
         error = np.maximum(spread / np.sqrt(len(above)), 1e-30)
         p = stats.t.sf(above.mean(axis=0) / error, len(above) - 1)

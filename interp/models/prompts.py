@@ -65,6 +65,7 @@ class PromptSet:
 
 @dataclass(frozen=True)
 class _Row:
+    number: int
     clean: list[int]
     answer: int
     wrong: int | None
@@ -140,7 +141,6 @@ class _Reader:
         self.path, self.model = path, model
         self.first_token, self.with_corrupt = first_token, with_corrupt
         self.has_wrong: bool | None = None
-        self.numbers: list[int] = []
 
     def error(self, number: int, reason: str) -> PromptsError:
         return PromptsError(f"{self.path}:{number}: {reason}")
@@ -169,7 +169,6 @@ class _Reader:
 
     def row(self, number: int, held: Mapping[str, Any]) -> _Row:
         """Tokenise one row."""
-        self.numbers.append(number)
         clean = self._prompt(number, "clean", held["clean"])
         answer, cut = self._answer(number, "answer", held)
         wrong = None
@@ -189,16 +188,16 @@ class _Reader:
         if group is not None and not isinstance(group, str | int):
             raise self.error(number, f"'group' is a {type(group).__name__}; expected text")
         named = str(group) if group is not None else json.dumps(clean)
-        return _Row(clean, answer, wrong, corrupt, named, cut)
+        return _Row(number, clean, answer, wrong, corrupt, named, cut)
 
     def check_groups(self, rows: Sequence[_Row]) -> None:
         """One prompt in two groups could be chosen on and judged on."""
         of: dict[tuple[int, ...], str] = {}
-        for row, number in zip(rows, self.numbers, strict=False):
+        for row in rows:
             before = of.setdefault(tuple(row.clean), row.group)
             if before != row.group:
                 raise self.error(
-                    number,
+                    row.number,
                     f"this prompt stands in group {before!r} already, here in "
                     f"{row.group!r}; rows of one prompt belong to one group",
                 )

@@ -52,30 +52,20 @@ RECIPES: dict[str, Recipe] = {
         summary="a small language model of Python source, with induction heads",
         minutes=21,
     ),
-    "bi-induct-natural": Recipe(
-        function="interp.zoo.bi_induct.shipping:train",
-        config="interp.zoo.bi_induct.shipping:NaturalConfig",
-        summary="an arm of Bi-Induct: renamed code, no copies",
-        minutes=5,
-    ),
-    "bi-induct-forward": Recipe(
-        function="interp.zoo.bi_induct.shipping:train",
-        config="interp.zoo.bi_induct.shipping:ForwardConfig",
-        summary="an arm of Bi-Induct: with forward copies",
-        minutes=5,
-    ),
-    "bi-induct-backward": Recipe(
-        function="interp.zoo.bi_induct.shipping:train",
-        config="interp.zoo.bi_induct.shipping:BackwardConfig",
-        summary="an arm of Bi-Induct: with backward copies",
-        minutes=5,
-    ),
-    "bi-induct-balanced": Recipe(
-        function="interp.zoo.bi_induct.shipping:train",
-        config="interp.zoo.bi_induct.shipping:BalancedConfig",
-        summary="an arm of Bi-Induct: with both",
-        minutes=5,
-    ),
+    **{
+        f"bi-induct-{arm}": Recipe(
+            function="interp.zoo.bi_induct.shipping:train",
+            config=f"interp.zoo.bi_induct.shipping:{arm.capitalize()}Config",
+            summary=f"an arm of Bi-Induct: renamed code, {what}",
+            minutes=5,
+        )
+        for arm, what in (
+            ("natural", "no copies"),
+            ("forward", "forward copies put in"),
+            ("backward", "backward copies put in"),
+            ("balanced", "both put in"),
+        )
+    },
     "induction-exact": Recipe(
         function="interp.zoo.induction_exact:build",
         config="interp.zoo.induction_exact:ExactConfig",

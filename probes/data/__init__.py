@@ -3,8 +3,8 @@
 from probes.data import baselines, read_statements, split, statement_set
 
 data = read_statements("claims.csv")      # or statement_set("empirical")
-print(data.report)                        # what was left out, and why
-print(baselines(data))                    # what length and words alone tell
+data.report                               # what was left out, and why
+baselines(data)                           # what length and words alone tell
 train, test = split(data, held_out=0.3, seed=0)
 """
 

@@ -6,6 +6,7 @@ import pytest
 
 from interp.evidence import read_evidence
 from interp.heads import SIGNATURES
+from interp.models import load_model
 from interp.studies import run_study
 
 
@@ -79,3 +80,15 @@ def test_function_vector_heads_are_set_aside_in_two_comparisons(tmp_path):
         assert not rows["subject"].str.startswith(f"{aside[0]},").any()
     assert run.metrics["perplexity"], "the guardrail: held-out source"
     assert all(ratio > 0.9 for ratio in run.metrics["perplexity"].values())
+
+
+def test_no_judged_query_finds_the_function_vector_heads():
+    from experiments.heads import Config
+    from experiments.heads_prompts import function_prompts, make_prompts
+
+    model = load_model("zoo:code-lm")
+    config = Config(prompts="icl:singular-plural", function_vectors="singular-plural", n=60)
+    _, judged = make_prompts(config, model).split(0.5, seed=0)
+    (made,) = function_prompts(config, model, ("singular-plural",), judged=judged.clean)
+    used = {*made.correct.groups, *made.permuted.groups}
+    assert used and not used & set(judged.clean.groups)

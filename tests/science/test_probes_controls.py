@@ -136,3 +136,13 @@ def test_a_random_network_is_the_same_architecture_with_other_weights(
         assert getattr(fresh, size) == getattr(model, size)
     assert fresh.logits(ids.tokens).shape == model.logits(ids.tokens).shape
     assert "re-initialised with seed 1" in fresh.spec.name
+
+
+def test_a_rare_label_is_no_selectivity_where_there_is_nothing_to_read() -> None:
+    """Control labels of another rate would let guessing the commoner label pass for reading."""
+    rng = np.random.default_rng(0)
+    types = np.repeat(np.arange(100), 4)
+    y = (np.arange(100) < 10)[types]
+    noise = torch.from_numpy(rng.normal(size=(400, 8)))
+    found = control_task(METHODS["logistic"], noise, y, types.tolist(), n=10, seed=0)
+    assert abs(found.selectivity) < 0.08

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.bi_induct_claims import claims, relative_loss
+from experiments.bi_induct_claims import claims, mean_hits, relative_loss
 
 ARMS = ("natural", "forward", "backward", "balanced")
 
 
 def made(arm, seed, *, activity, anti=0.0, strongest=0.8, perplexity=100.0, hits=0.5):
-    score = SimpleNamespace(permuted=False, mean=lambda metric: hits)
+    able = SimpleNamespace(task="a", shots=1, permuted=False, mean=lambda metric: hits)
+    chance = SimpleNamespace(task="list", shots=1, permuted=False, mean=lambda metric: 0.0)
     return SimpleNamespace(
         arm=arm,
         seed=seed,
@@ -20,11 +21,11 @@ def made(arm, seed, *, activity, anti=0.0, strongest=0.8, perplexity=100.0, hits
         anti=anti,
         strongest=strongest,
         perplexity=(perplexity, perplexity),
-        icl=SimpleNamespace(scores=[score]),
+        icl=SimpleNamespace(scores=[able, chance]),
     )
 
 
-def harms(rng, excess, *, seeds=6, tasks=("a", "b"), n=12):
+def harms(rng, excess, *, seeds=6, tasks=("copy", "a, 1 shots"), n=12):
     rows = [
         {
             "arm": arm,
@@ -101,6 +102,16 @@ def test_no_induction_makes_a_missing_anti_induction_vacuous():
     result = claims(found, pd.DataFrame(columns=["arm", "seed"]), seed=0)
     anti = [f.result for f in result if f.result.claim.says.startswith("anti")]
     assert {r.verdict for r in anti} == {"underpowered"} and "vacuous" in anti[0].reason
+
+
+def test_a_task_at_chance_does_not_thin_the_others_difference():
+    arms = {"natural": 0.9, "forward": 0.5}
+    found = [made(arm, seed, activity=1.0, hits=h) for arm, h in arms.items() for seed in range(4)]
+    table = harms(np.random.default_rng(0), dict.fromkeys(ARMS, 0.0), seeds=4)
+    said = claims(found, table[table["arm"].isin(arms)], seed=0)
+    (best,) = [f for f in said if "function-style" in f.result.claim.says]
+    assert best.result.estimate == pytest.approx(0.4)
+    assert mean_hits(found[0], {"copy"}) is None
 
 
 def test_relative_loss_is_a_share_of_what_can_be_lost():

@@ -154,3 +154,33 @@ def test_own_text_is_the_same_for_a_seed_and_likelier_than_random(load_tiny):
     assert own < other
     with pytest.raises(ModelError, match="a length of 2 to 24"):
         own_text(model, n=1, length=25, generator=torch.Generator())
+
+
+def test_an_effect_is_paired_with_its_control_prompt_by_prompt():
+    """Noise that score and control share is no reason for doubt, noise of their own is."""
+    rng = torch.Generator().manual_seed(0)
+    wrong = 0
+    for _ in range(200):
+        score, control = torch.randn(2, 25, 1, 4, generator=rng).double()
+        made = HeadScores(
+            name="x",
+            values=score.mean(0),
+            units="",
+            null=0.0,
+            per_example=score,
+            control=control.mean(0),
+            control_per_example=control,
+        )
+        wrong += int(effect_signature("x", made, alpha=0.05).carried.any())
+    assert wrong <= 22, f"{wrong} of 200 null scores called present, 10 expected"
+    shared = 10 * torch.randn(25, 1, 4, generator=rng).double()
+    there = HeadScores(
+        name="x",
+        values=(shared + 1).mean(0),
+        units="",
+        null=0.0,
+        per_example=shared + 1 + 0.1 * score,
+        control=shared.mean(0),
+        control_per_example=shared,
+    )
+    assert effect_signature("x", there, alpha=0.05).carried.all()

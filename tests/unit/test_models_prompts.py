@@ -83,6 +83,10 @@ def test_rows_of_unequal_length_are_left_out_only_where_that_was_asked_for(worde
     found = read_prompts(path, worded, with_corrupt=True, skip_unequal=True)
     assert found.n_unequal == 1 and len(found.clean) == 1
     assert len(read_prompts(path, worded).clean) == 2, "nobody asked for corrupt prompts"
+    later = [row(corrupt="w1 w2"), row(corrupt="w1 w2 w3", group="a")]
+    path = file(*later, row(corrupt="w1 w2 w3", group="b"))
+    with pytest.raises(PromptsError, match=":3: this prompt stands"):  # the file's row, not ours
+        read_prompts(path, worded, with_corrupt=True, skip_unequal=True)
 
 
 @pytest.mark.parametrize(

@@ -163,3 +163,14 @@ def test_what_cannot_be_erased_is_refused() -> None:
     thin = Domain.build("thin", wide, [0, 1] * 6)
     after = leace(thin).values(thin.values)
     torch.testing.assert_close(after[thin.labels].mean(0), after[~thin.labels].mean(0))
+
+
+def test_rows_thinned_out_are_not_scored_as_if_they_were_held_out() -> None:
+    rng = np.random.default_rng(0)
+    domains = []
+    for name in ("a", "b"):
+        y = np.arange(300) < 45
+        x = rng.normal(size=(300, 6)) + 3 * y[:, None]
+        domains.append(Domain.build(name, torch.from_numpy(x), y))
+    strata = stratified_inlp(domains, n_general=1, n_specific=1, held_out=0.2, seed=0)
+    assert {score.n for score in strata.scores if score.kind == "general"} == {60}
