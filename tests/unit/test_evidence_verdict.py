@@ -191,6 +191,15 @@ def test_measurements_that_make_no_evidence_are_refused(
         row(**changes)
 
 
+def test_p_of_several_components_needs_the_sets_that_may_share_them() -> None:
+    """Off sets that must avoid the target, p would be too small far too often."""
+    controls = dataclasses.replace(
+        sets(19), null_sets=(frozenset({(1, 6), (1, 30)}),), n_null_possible=1
+    )
+    with pytest.raises(EvidenceError, match="give null_effects"):
+        row(controls=controls)
+
+
 def test_one_group_of_examples_is_refused() -> None:
     with pytest.raises(StatisticsError, match="two groups"):
         row(groups=["same"] * N)
