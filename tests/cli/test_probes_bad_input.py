@@ -32,7 +32,7 @@ def no_model(
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded before the data was looked at")
 
-    monkeypatch.setattr("probes.cli._load", fail)
+    monkeypatch.setattr("probes.commands.train.load_named", fail)
 
 
 @pytest.mark.parametrize("command", ["train", "data"])

@@ -1,0 +1,1 @@
+"""The commands of ``probes``, a module each; torch loads when one has something to do for it."""
