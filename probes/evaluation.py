@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from interp.models import Model
 from probes.activations import extract_sites
 from probes.cache import ActivationCache
 from probes.comparison import text_scores, yardsticks
-from probes.data import DataError, StatementSet
+from probes.data import FRAMINGS, DataError, StatementSet, framed
 from probes.probe import Probe, ProbeError
 from probes.training import measure, notes
 
@@ -25,6 +26,8 @@ def evaluate(
     cache: ActivationCache | None = None,
 ) -> dict[str, Any]:
     """Measure a probe on other statements, those that it was fitted to left out and counted.
+
+    A statement that it was fitted to in another framing is left out too.
 
     Args:
         probe: The probe.
@@ -50,7 +53,8 @@ def evaluate(
             "this probe does not say which label was longer in training; train it anew"
         )
     known = set(probe.training_rows)
-    new = [i for i, row in enumerate(data.row_hashes) if row not in known]
+    seen = _seen(data, known, seed=probe.seed)
+    new = [i for i, row in enumerate(data.row_hashes) if row not in known and i not in seen]
     unseen = data.select(new)
     _require_both(unseen, data, len(data) - len(new))
     found = extract_sites(
@@ -87,6 +91,20 @@ def evaluate(
         "skipped": {reason: list(places) for reason, places in found.skipped.items()},
         "notes": notes(data),
     }
+
+
+def _seen(data: StatementSet, known: set[str], *, seed: int) -> set[int]:
+    """Rows whose statement was trained on in another framing, or in none."""
+    bare = replace(data, prompts=None)
+    texts: set[str] = set()
+    for framing in (None, *FRAMINGS):
+        try:
+            asked = bare if framing is None else framed(bare, framing, seed=seed)
+        except DataError:  # it needs pairs, and there are none
+            continue
+        hashes = asked.row_hashes
+        texts |= {text for text, row in zip(asked.texts, hashes, strict=True) if row in known}
+    return {i for i, text in enumerate(data.texts) if text in texts}
 
 
 def _require_both(unseen: StatementSet, data: StatementSet, n_known: int) -> None:

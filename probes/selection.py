@@ -22,6 +22,7 @@ from probes.comparison import signs_of, text_scores, yardsticks
 from probes.data import DataError, StatementSet, group_folds
 from probes.data.split import Rows
 from probes.fit import METHODS, FitError, NoDirectionError
+from probes.fitting import fit_named
 from probes.measures import auroc
 from probes.probe import Probe
 from probes.training import check_settings, fit_probe, split_rows, with_reading
@@ -132,7 +133,7 @@ def train_many(
         model: The model.
         data: The statements.
         sites: Where to read.
-        methods: Of ``METHODS``.
+        methods: Of ``METHODS``, ``ccs`` and ``mlp``.
         position: As for ``train``.
         held_out: Share of the statements kept for measuring.
         n_shuffles: Refits for each null.
@@ -171,7 +172,7 @@ def train_many(
                 probe = fit_probe(
                     activations,
                     kept,
-                    method=method,  # type: ignore[arg-type]
+                    method=method,
                     held_out=held_out,
                     n_shuffles=n_shuffles,
                     seed=seed,
@@ -179,7 +180,9 @@ def train_many(
                     advance=advance,
                 )
                 if len(wanted) > 1:
-                    inside = _inside(activations.select(known), kept.select(known), method, folds)
+                    inside = _inside(
+                        activations.select(known), kept.select(known), method, folds, seed=seed
+                    )
                     probe = _noted(probe, "selection", {"auroc": inside, "n": len(wanted)})
             except FitError as error:
                 if len(wanted) == 1:
@@ -223,13 +226,15 @@ def _inside(
     data: StatementSet,
     method: str,
     folds: Sequence[tuple[Rows, Rows]],
+    *,
+    seed: int,
 ) -> float:
     """Mean AUROC over the folds."""
     found = []
     for known, new in folds:
         x, x_new = activations.select(known), activations.select(new)
         try:
-            rule = METHODS[method](x.values, x.spread(data.y[known]))
+            rule = fit_named(method, x, data.select(known), seed=seed)
         except NoDirectionError:
             found.append(0.5)
             continue

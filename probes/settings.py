@@ -11,7 +11,7 @@ from interp.configs import near
 from interp.flags import UsageError
 
 # Named here too, so that the help needs nothing heavy; a test holds it against the methods.
-METHOD_NAMES = ("mass-mean", "mass-mean-whitened", "logistic", "lda", "pca")
+METHOD_NAMES = ("mass-mean", "mass-mean-whitened", "logistic", "lda", "pca", "ccs", "mlp")
 _LAYERS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 
 
@@ -29,13 +29,16 @@ class TrainSettings:
             L2.resid_post.
         layers: all, a layer, or several, such as 2-5 or 1,3. All when neither this nor --site
             says otherwise.
-        method: mass-mean, mass-mean-whitened, logistic, lda or pca; several with commas.
+        method: mass-mean, mass-mean-whitened, logistic, lda, pca, ccs (of pairs, without their
+            labels) or mlp; several with commas.
         pooling: last (of the statement's span), mean or every token of it, or char:N for the
             token of its character N, which may count from the end.
         position: last, or a token's index, negative from the end; in place of --pooling.
         format: The format of the data, if it is not found by itself (see probes data).
         group: The column that binds statements together, if it is not called group. No group
             is both trained on and held out.
+        framing: What comes before each statement: plain (an open request), expectation-inverted
+            (a request for dishonesty) or sycophantic (a user with a belief; needs pairs).
         held_out: Share of the statements to measure on.
         shuffles: Refits on shuffled labels.
         seed: Of the split, the shuffles and the bootstrap.
@@ -59,6 +62,7 @@ class TrainSettings:
     position: str = "last"
     format: str | None = None
     group: str | None = None
+    framing: str | None = None
     held_out: float = 0.3
     shuffles: int = 20
     seed: int = 0
@@ -145,6 +149,7 @@ class EvalSettings:
         model: The model, if it is no longer to be found under the name it was trained with.
         format: The format of the data, if it is not found by itself.
         group: The column that binds statements together, if it is not called group.
+        framing: As for probes train; the statements as they are if omitted.
         seed: Of the bootstrap.
         batch_size: Statements at a time, halved on out-of-memory; a budget of tokens if omitted.
         device: A torch device.
@@ -156,6 +161,7 @@ class EvalSettings:
     model: str | None = None
     format: str | None = None
     group: str | None = None
+    framing: str | None = None
     seed: int = 0
     batch_size: int | None = None
     device: str = "cpu"

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from interp.configs import near
 from interp.evidence import rank_p_value
 from interp.hooks import Site
 from interp.hooks.progress import progress
@@ -19,7 +18,8 @@ from probes.cache import ActivationCache
 from probes.comparison import TextScores, Yardsticks, signs_of, text_scores, yardsticks
 from probes.data import DataError, StatementSet, check_split
 from probes.data.split import group_split, shuffled_labels
-from probes.fit import METHODS, FitError, Method, NoDirectionError, fit_many
+from probes.fit import FitError, LinearRule, NetRule, NoDirectionError, fit_many
+from probes.fitting import fit_named, known_method
 from probes.freezing import freeze
 from probes.measures import CONFIDENCE, auroc, auroc_interval, auroc_lead
 from probes.probe import Probe
@@ -36,7 +36,7 @@ def train(
     data: StatementSet,
     *,
     site: Site | str,
-    method: Method = "mass-mean",
+    method: str = "mass-mean",
     position: Position = "last",
     held_out: float = 0.3,
     n_shuffles: int = 20,
@@ -50,7 +50,7 @@ def train(
         model: The model.
         data: The statements, with groups where they are bound together.
         site: Where to read, such as ``L6.resid_post``.
-        method: One of ``METHODS``.
+        method: One of ``METHODS``, or ``ccs`` (of pairs, without labels) or ``mlp``.
         position: ``last``, ``mean``, ``every``, ``char:N`` or a token's index.
         held_out: Share of the statements kept for measuring; no group is on both sides.
         n_shuffles: Refits for the null, with the labels shuffled on both sides of the split.
@@ -92,7 +92,7 @@ def fit_probe(
     activations: Activations,
     data: StatementSet,
     *,
-    method: Method = "mass-mean",
+    method: str = "mass-mean",
     held_out: float = 0.3,
     n_shuffles: int = 20,
     seed: int = 0,
@@ -104,7 +104,7 @@ def fit_probe(
     Args:
         activations: Of the statements.
         data: The statements.
-        method: One of ``METHODS``.
+        method: One of ``METHODS``, or ``ccs`` (of pairs, without labels) or ``mlp``.
         held_out: Share of the statements kept for measuring.
         n_shuffles: Refits for the null.
         seed: Of the split, the shuffles and the bootstrap.
@@ -123,10 +123,12 @@ def fit_probe(
     chosen, out = split_rows(data, held_out=held_out, seed=seed)
     known, new = data.select(chosen), data.select(out)
     x, x_new = activations.select(chosen), activations.select(out)
-    rule = METHODS[method](x.values, x.spread(known.y))
+    rule = fit_named(method, x, known, seed=seed)
     known_scores = _numbers(x.by_statement(rule.scores(x.values)))
     scores = _numbers(x_new.by_statement(rule.scores(x_new.values)))
-    null = _null(x, known, x_new, new, method=method, n=n_shuffles, seed=seed, advance=advance)
+    null = _null(
+        rule, x, known, x_new, new, method=method, n=n_shuffles, seed=seed, advance=advance
+    )
     lengths = _numbers(activations.statement_lengths)
     length_auroc = auroc(lengths[chosen], known.y)
     length_sign = 1 if length_auroc >= 0.5 else -1
@@ -231,8 +233,7 @@ def check_settings(method: str, n_shuffles: int) -> None:
     Raises:
         FitError: it is one of these.
     """
-    if method not in METHODS:
-        raise FitError(f"unknown method {method!r}; {near(method, METHODS)}")
+    known_method(method)
     if n_shuffles < FEWEST_SHUFFLES:
         raise FitError(
             f"{n_shuffles} shuffles have no 95th percentile; expected at least {FEWEST_SHUFFLES}"
@@ -240,6 +241,7 @@ def check_settings(method: str, n_shuffles: int) -> None:
 
 
 def _null(
+    rule: LinearRule | NetRule,
     x: Activations,
     known: StatementSet,
     x_new: Activations,
@@ -266,11 +268,21 @@ def _null(
         if advance is not None:
             advance(n)
         return [auroc(one, truth) for one, truth in zip(scores, judged, strict=True)]
+    if method == "ccs":
+        # Labels choose its sign and nothing else.
+        before = _numbers(x.by_statement(rule.scores(x.values)))
+        after = _numbers(x_new.by_statement(rule.scores(x_new.values)))
+        if advance is not None:
+            advance(n)
+        return [
+            auroc(after if auroc(before, one) >= 0.5 else -after, truth)
+            for one, truth in zip(wrong, judged, strict=True)
+        ]
     found = []
     for one, truth in zip(wrong, judged, strict=True):
         try:
-            rule = METHODS[method](x.values, x.spread(one))
-            found.append(auroc(_numbers(x_new.by_statement(rule.scores(x_new.values))), truth))
+            refit = fit_named(method, x, replace(known, labels=tuple(one.tolist())), seed=seed)
+            found.append(auroc(_numbers(x_new.by_statement(refit.scores(x_new.values))), truth))
         except NoDirectionError:
             found.append(0.5)
         if advance is not None:

@@ -25,6 +25,10 @@ def evaluate_probe(args: Sequence[str]) -> int:
 
     with terminal.logging_shown():
         data = read_all(asked.data, format=asked.format, group=asked.group)
+        if asked.framing is not None:
+            from probes.data import framed
+
+            data = framed(data, asked.framing, seed=asked.seed)
         from probes import report
         from probes.cache import activation_cache
         from probes.evaluation import evaluate

@@ -25,6 +25,10 @@ def train_probe(args: Sequence[str]) -> int:
 
     with terminal.logging_shown():
         data = read_all(asked.data, format=asked.format, group=asked.group)
+        if asked.framing is not None:
+            from probes.data import framed
+
+            data = framed(data, asked.framing, seed=asked.seed)
         from interp.hooks.sites import GLOBAL_KINDS
         from probes.activations import parse_position
         from probes.cache import activation_cache

@@ -17,6 +17,7 @@ from probes import Probe
 from probes.cli import main
 from probes.data import FORMATS, OWN_SETS
 from probes.fit import METHODS
+from probes.fitting import CONTRASTED
 from probes.settings import METHOD_NAMES
 
 CITIES = Path("data/truth/geometry_of_truth/cities.csv")
@@ -248,7 +249,7 @@ def test_another_models_probe_is_refused(
         ({"--data": "broken"}, 2, "row 4 (line 5): the label is 'maybe'"),
         ({"--model": "./nowhere"}, 2, "no folder ./nowhere"),
         ({"--model": "zoo:nothing-like-it"}, 2, "no bundled model"),
-        ({"--method": "ccs"}, 2, "ccs"),
+        ({"--method": "lasso"}, 2, "ccs"),
         ({"--position": "end"}, 2, "position is 'end'"),
         ({"--position": "11"}, 2, "so there is none at position 11"),
         ({"--group": "pairs"}, 2, "did you mean pair"),
@@ -382,7 +383,7 @@ def test_help_is_quick_and_loads_nothing_heavy(args: list[str]) -> None:
 
 
 def test_the_help_names_every_method() -> None:
-    assert tuple(METHODS) == METHOD_NAMES
+    assert (*METHODS, *CONTRASTED) == METHOD_NAMES
 
 
 def test_a_real_small_model_gives_no_evidence_on_cities(
