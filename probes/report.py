@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 CAUTION = (
     "A direction that separates two labels is a signature: it shows what can be read off, neither "
-    "what the labels mean to the model nor whether the model uses the direction. The causal test, "
-    "steering along the direction and erasing it, is not part of this version of the command."
+    "what the labels mean to the model nor whether the model uses the direction. To see whether "
+    "the model depends on it: probes steer, which pushes along the direction and erases it."
 )
 # Below this many groups with a label, intervals are rough.
 _FEW_GROUPS = 10

@@ -1,7 +1,7 @@
 """Directions as interventions: pushing the model along one, or removing it.
 
-These are changes to be run by ``interp.hooks``; what they do to the model's answers is measured
-elsewhere, against equally long random directions.
+These are changes to be run by ``interp.hooks``, one at a time. What they do to the model's answers,
+beside hundreds of directions that mean nothing, is measured by ``probes.direction_evidence``.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def push(
     """
     if not abs(amount) < float("inf"):  # a NaN is not either
         raise SteeringError(f"the amount is {amount}; expected a finite number")
-    unit = _unit(direction)
-    return add(_site(direction, site, position), unit.to(torch.float32), scale=amount)
+    vector = unit(direction).to(torch.float32)
+    return add(_site(direction, site, position), vector, scale=amount)
 
 
 def ablate(
@@ -71,8 +71,8 @@ def ablate(
     places = {_site(one, site, position) for one in directions}
     if len(places) > 1:
         raise SteeringError(f"the probes are of different sites: {', '.join(map(str, places))}")
-    units = [_unit(one) for one in directions]
-    if len({len(unit) for unit in units}) > 1:
+    units = [unit(one) for one in directions]
+    if len({len(one) for one in units}) > 1:
         raise SteeringError("the directions are of different widths")
     return project_out(places.pop(), torch.stack(units))
 
@@ -85,15 +85,15 @@ def natural_gap(
     Raises:
         SteeringError: one label, not finite, or of another width.
     """
-    unit = _unit(direction)
-    if activations.ndim != 2 or activations.shape != (len(labels), len(unit)):
+    vector = unit(direction)
+    if activations.ndim != 2 or activations.shape != (len(labels), len(vector)):
         raise SteeringError(
-            f"expected activations of shape [{len(labels)}, {len(unit)}], "
+            f"expected activations of shape [{len(labels)}, {len(vector)}], "
             f"got {list(activations.shape)}"
         )
     if labels.all() or not labels.any():
         raise SteeringError("a gap is between two labels, and all rows here have the same one")
-    scores = activations.to(torch.float64) @ unit
+    scores = activations.to(torch.float64) @ vector
     if not bool(torch.isfinite(scores).all()):
         raise SteeringError("an activation is not finite")
     one = torch.from_numpy(labels)
@@ -116,7 +116,12 @@ def random_like(change: Intervention, *, seed: int) -> Intervention:
     return replace(change, value=(drawn / drawn.norm() * length).to(change.value.dtype))
 
 
-def _unit(direction: Probe | Tensor) -> Tensor:
+def unit(direction: Probe | Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+    """Return the direction with length 1, on the CPU in float64.
+
+    Raises:
+        SteeringError: it is zero, not finite, or not one vector.
+    """
     w = direction.direction if isinstance(direction, Probe) else direction
     w = w.detach().cpu().to(torch.float64)
     if w.ndim != 1 or not bool(torch.isfinite(w).all()) or not bool(w.any()):

@@ -23,6 +23,7 @@ from probes.fitting import fit_named, known_method
 from probes.freezing import freeze
 from probes.measures import CONFIDENCE, auroc, auroc_interval, auroc_lead
 from probes.probe import Probe
+from probes.steering import natural_gap
 
 Scores = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -141,6 +142,7 @@ def fit_probe(
             "auroc": auroc(known_scores, known.y),
             "accuracy": float(((known_scores > 0) == known.y).mean()),
             "length_sign": length_sign,
+            "natural_gap": natural_gap(rule.direction, x.values, x.spread(known.y)),
         },
         "held_out": measured,
         "null": {

@@ -11,6 +11,7 @@ from interp.evidence.controls import (
     layer_matched,
     norm_matched,
 )
+from interp.evidence.draws import RandomDraws
 from interp.evidence.evidence import Evidence, EvidenceError
 from interp.evidence.items import ItemsTest, mcnemar
 from interp.evidence.metrics import (
@@ -56,6 +57,7 @@ __all__ = [
     "MetricError",
     "NestedInterval",
     "NoControlsError",
+    "RandomDraws",
     "Replication",
     "StatisticsError",
     "TaskTable",

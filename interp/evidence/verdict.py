@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.evidence.controls import ControlSets
+from interp.evidence.draws import RandomDraws
 from interp.evidence.evidence import Evidence, EvidenceError, Interval, Verdict, count, short, span
 from interp.evidence.metrics import damage
 from interp.evidence.reading import Metric
@@ -32,7 +33,7 @@ def weigh(
     clean: Float[Tensor, " example"],
     ablated: Float[Tensor, " example"],
     control_effects: Float[Tensor, "control example"],
-    controls: ControlSets,
+    controls: ControlSets | RandomDraws,
     null_effects: Float[Tensor, "null example"] | None = None,
     groups: Sequence[object] | None = None,
     alpha: float = 0.05,
@@ -236,7 +237,7 @@ def _verdict(row: Evidence) -> tuple[Verdict, str]:
     )
 
 
-def _match(controls: ControlSets) -> str | None:
+def _match(controls: ControlSets | RandomDraws) -> str | None:
     """How near the controls' norms are to the target's, in words; None where not matched on it."""
     if controls.norm_ratios is None:
         return None
@@ -245,7 +246,7 @@ def _match(controls: ControlSets) -> str | None:
 
 
 def _null(
-    subject: str, effects: Tensor, controls: ControlSets, n_examples: int
+    subject: str, effects: Tensor, controls: ControlSets | RandomDraws, n_examples: int
 ) -> tuple[float, ...]:
     if tuple(effects.shape) != (len(controls.null_sets), n_examples):
         raise EvidenceError(

@@ -101,7 +101,7 @@ def test_train_reports_and_saves(
         "A signature: the direction separates label 1 from label 0",
         "above shuffled labels and above length and words",
         "nor whether the model uses the direction",
-        "steering along the direction and erasing it, is not part of this version",
+        "To see whether the model depends on it: probes steer",
         f"probe folder: {out}",
     ):
         assert part in text
@@ -119,7 +119,7 @@ def test_eval_finds_the_model_by_itself(
     text = " ".join(capsys.readouterr().out.split())
     assert "held out 160 statements in 80 groups" in text
     assert "A signature" in text
-    assert "not part of this version" in text
+    assert "probes steer, which pushes along the direction" in text
     assert main(["eval", str(trained), "--data", str(folder / "marked.csv")]) == 0
     assert "Note: 112 statements it was fitted to are left out." in capsys.readouterr().out
     assert main(["eval", str(trained), "--data", str(folder / "unmarked.csv")]) == 0
@@ -304,7 +304,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
 @pytest.mark.parametrize(
     ("args", "why"),
     [
-        (["trian"], "unknown command 'trian': did you mean train?"),
+        (["trian"], "unknown command 'trian': did you mean train or transfer?"),
         (["train"], "--model"),
         (["eval"], "expected a probe's folder first"),
         (["eval", "--data", "x.csv"], "expected a probe's folder first"),

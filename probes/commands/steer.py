@@ -1,0 +1,129 @@
+"""``probes steer``: does the model depend on a probe's direction, or only carry it?"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from interp.configs import overlay
+from interp.flags import UsageError, parse_fields
+from probes.commands.arguments import load_named, probe_first, read_all
+
+
+@dataclass(frozen=True)
+class SteerSettings:
+    """Settings of ``probes steer``.
+
+    Attributes:
+        prompt: One prompt or several, to be continued.
+        answer: What label 1 should make likelier after the prompts, such as " true". Without it
+            the next token and a continuation are shown.
+        wrong: What label 1 should make less likely, one or several; their logits are averaged.
+        prompts: A file of prompts, one JSON object a line, as interp run heads reads it: clean,
+            answer, wrong and, if you like, group and corrupt. A corrupt prompt is the same with
+            label 0, so that there is a natural gap, and erasing the direction is judged too.
+        first_token: Where a continuation has several tokens, use its first.
+        amount: How far to push, in natural gaps (the distance between the labels' means along the
+            direction); negative away from label 1, where no answers are given.
+        position: last, every, or a token's index, negative from the end: where to push. The
+            probe's own position when not given.
+        ablate: Erase the direction instead of pushing along it, where no answers are given.
+        data: Labelled statements to measure the natural gap on, as for probes train; what training
+            measured when not given.
+        random: Random directions of the same length to compare with.
+        tokens: Length of the continuation shown, where no answers are given.
+        out: A new .json file for the evidence.
+        model: The model, if it is no longer to be found under the name it was trained with.
+        format: The format of the data, if it is not found by itself.
+        group: The column that binds statements together, if it is not called group.
+        seed: Of the random directions and the bootstrap.
+        device: A torch device.
+    """
+
+    prompt: tuple[str, ...] = ()
+    answer: str | None = None
+    wrong: tuple[str, ...] = ()
+    prompts: Path | None = None
+    first_token: bool = False
+    amount: float = 1.0
+    position: str | None = None
+    ablate: bool = False
+    data: tuple[str, ...] = ()
+    random: int = 99
+    tokens: int = 20
+    out: Path | None = None
+    model: str | None = None
+    format: str | None = None
+    group: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if bool(self.prompt) == (self.prompts is not None):
+            raise UsageError("give prompts to steer: either --prompt TEXT or --prompts FILE")
+        if (self.answer is None) != (not self.wrong):
+            raise UsageError("--answer and --wrong go together: log-odds are of one against others")
+        if self.answer is not None and self.prompts is not None:
+            raise UsageError("--answer and --wrong go with --prompt; a --prompts file has its own")
+        if not 0 < abs(self.amount) < math.inf:
+            raise UsageError(f"--amount is {self.amount}; expected a finite number other than 0")
+        if self.judged and (self.amount < 0 or self.ablate):
+            what = "a negative --amount" if self.amount < 0 else "--ablate"
+            raise UsageError(
+                f"{what} is for prompts without answers; with answers prompts are pushed either "
+                "way, and the direction is erased too where there are corrupt prompts"
+            )
+        if self.out is not None and not self.judged:
+            raise UsageError(
+                "--out keeps evidence, which needs answers: --answer and --wrong, or --prompts"
+            )
+        if self.out is not None and self.out.exists():
+            raise UsageError(f"--out {self.out} is there already; give a new file")
+        if self.position is not None and not re.fullmatch(r"last|every|-?\d+", self.position):
+            raise UsageError(
+                f"--position is {self.position!r}; expected last, every or a token's index"
+            )
+        for name, least in (("random", 19), ("tokens", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name} is {getattr(self, name)}; expected at least {least}")
+
+    @property
+    def judged(self) -> bool:
+        """Whether there are answers, so that there is evidence."""
+        return self.prompts is not None or self.answer is not None
+
+
+def steer_probe(args: Sequence[str]) -> int:
+    """``probes steer PROBE``: push a model along a probe's direction, and erase it."""
+    folder, rest = probe_first(args, "steer", SteerSettings)
+    asked: SteerSettings = parse_fields(
+        SteerSettings,
+        overlay(SteerSettings),
+        rest,
+        options=(),
+        prog="probes steer PROBE",
+        description="Push a model along a probe's direction: does what it says next depend on it?",
+    )
+    from interp import terminal
+
+    with terminal.logging_shown():
+        from probes.selection import Trained
+        from probes.steering_report import asked_of, show_evidence, show_open
+
+        trained = Trained.load(folder)
+        probe = trained.best
+        place = asked_of(probe, asked.position)
+        data = read_all(asked.data, format=asked.format, group=asked.group) if asked.data else None
+        revision = probe.revision if asked.model in (None, probe.model) else None
+        model = load_named(asked.model or probe.model, asked.device, probe.dtype, revision)
+        if len(trained.probes) > 1:
+            terminal.show(
+                f"Note: the folder holds {len(trained.probes)} probes; this is {probe.site}-"
+                f"{probe.method}, the one training chose.\n"
+            )
+        show = show_evidence if asked.judged else show_open
+        show(asked, probe, model, data=data, place=place, name=folder.resolve().name)
+    return 0
