@@ -7,28 +7,20 @@ reliability bits; a model that did not is refused, since no instrument could be 
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-import sys
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
-from rich.progress import Progress
-from safetensors.torch import save
-
-from interp.zoo.cards import CARD_FILE, Card, card_bytes, replace_file
+from interp.zoo.cards import Card
 from interp.zoo.code_lm_training import Clock
 from interp.zoo.truth_world.measures import Gate, measure
 from interp.zoo.truth_world.training import Training, TruthWorldConfig
+from interp.zoo.truth_world.world import BOS
+from interp.zoo.world_training import go_on, torch_threads, write_world
 
 __all__ = ["TruthWorldConfig", "train"]
-
-log = logging.getLogger(__name__)
 
 
 def train(config: TruthWorldConfig, out: Path, *, stop_after: int | None = None) -> dict[str, Any]:
@@ -50,34 +42,14 @@ def train(config: TruthWorldConfig, out: Path, *, stop_after: int | None = None)
             stays, so that nothing has to be trained again to write the model all the same.
         ValueError: ``out`` holds a checkpoint of another recipe.
     """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads or threads)
-    try:
-        return _train(config, out, config.steps if stop_after is None else stop_after)
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(config.threads):
+        return _train(config, Path(out), stop_after)
 
 
-def _train(config: TruthWorldConfig, out: Path, stop: int) -> dict[str, Any]:
-    clock = Clock()
-    path = out / "checkpoint.safetensors"
+def _train(config: TruthWorldConfig, out: Path, stop: int | None) -> dict[str, Any]:
     run = Training(config)
-    if path.exists():
-        run.load(path, clock)
-        log.info("resuming from %s at step %d", path, run.step)
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("truth-world", total=config.steps, completed=run.step)
-        while run.step < min(stop, run.last):
-            loss = run.advance()
-            if run.step % config.look_every == 0:
-                run.look(loss)
-                log.info("of at most %d steps: %s", config.steps, run.history[-1])
-            progress.update(bar, completed=run.step, total=run.last)
-            if run.step % config.look_every == 0 or run.step in (stop, run.last):
-                run.save(path, clock)
-    if run.step < run.last:
+    clock = go_on(run, out, name="truth-world", look_every=config.look_every, stop=stop)
+    if clock is None:
         return {"status": "stopped", "step": run.step}
     measured = measure(run.model, run.world, seed=config.seed + 1)
     gate = Gate(config.least_diagonal, config.most_late_ce)
@@ -85,12 +57,7 @@ def _train(config: TruthWorldConfig, out: Path, stop: int) -> dict[str, Any]:
     if not config.write_failed:
         gate.check(measured)
     card = _card(run, measured, failures, clock)
-    settings = json.dumps(run.model.native_config(), indent=2)
-    weights = {name: p.detach().contiguous() for name, p in run.model.named_parameters()}
-    replace_file(out / "native.json", f"{settings}\n".encode())
-    replace_file(out / "model.safetensors", save(weights))
-    replace_file(out / CARD_FILE, card_bytes(card))
-    path.unlink(missing_ok=True)
+    write_world(out, run.model, card, bos_id=BOS)
     return card
 
 

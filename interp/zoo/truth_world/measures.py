@@ -16,15 +16,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from interp.zoo.truth_world.network import Network
+from interp.zoo.small_gpt import Network
 from interp.zoo.truth_world.statements import Statements, prompts, statements
 from interp.zoo.truth_world.world import WIDTH, World
+from interp.zoo.world_training import GateError
 
 Transfer = dict[str, dict[str, float]]
-
-
-class GateError(ValueError):
-    """A trained model is not what its recipe is to make; the message says in what."""
 
 
 @dataclass(frozen=True)

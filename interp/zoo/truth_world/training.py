@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from interp.zoo.checkpoint import load_checkpoint, save_checkpoint
 from interp.zoo.code_lm_training import Clock
+from interp.zoo.small_gpt import Network
 from interp.zoo.truth_world.measures import losses
-from interp.zoo.truth_world.network import Network
 from interp.zoo.truth_world.world import WIDTH, Variant, World
 
 

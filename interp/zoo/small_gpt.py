@@ -1,4 +1,4 @@
-"""The network of truth worlds: pre-norm GPT, its parameters named as native folders name them."""
+"""The network of the known-answer worlds: pre-norm GPT, parameters named as in native folders."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from interp.zoo.truth_world.world import BOS
 
 EPS = 1e-5
 
@@ -118,8 +116,12 @@ class Network(nn.Module):
         inside = {id(p) for p in self.block_matrices()}
         return [p for p in self.parameters() if id(p) not in inside]
 
-    def native_config(self) -> dict[str, Any]:
-        """The ``native.json`` under which the same weights give the same logits."""
+    def native_config(self, *, bos_id: int) -> dict[str, Any]:
+        """The ``native.json`` under which the same weights give the same logits.
+
+        Args:
+            bos_id: The token that every document begins with.
+        """
         vocab_size, d_model = self.tok_embed.weight.shape
         return {
             "n_layers": len(self.layers),
@@ -134,5 +136,5 @@ class Network(nn.Module):
             "normalization_type": "LN",
             "eps": EPS,
             "positional_embedding_type": "standard",
-            "bos_token_id": BOS,
+            "bos_token_id": bos_id,
         }

@@ -1,0 +1,1 @@
+"""A known-answer world of bias: what its documents say, its sentences and prompts, its model."""
