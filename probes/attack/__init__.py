@@ -1,0 +1,4 @@
+"""Soft suffixes against monitors: can what should be caught hide, and the model go on as before?
+
+``attacking`` is where to begin.
+"""
