@@ -18,9 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probes.activations import Activations, Extraction, extract, extract_sites, tokenise
+    from probes.attack.attacking import AttackResult, attack_monitors
     from probes.cache import ActivationCache, activation_cache
+    from probes.compared import compare
+    from probes.continuations import Continuations
+    from probes.cross_effects import cross_effects
     from probes.data import DataError, StatementSet, read_statements, statement_set
+    from probes.direction_evidence import direction_evidence
+    from probes.directions import Direction
     from probes.domains import Domain, domains_of
+    from probes.dose import dose_curve
     from probes.eraser import leace
     from probes.erasure import erasure_matrix
     from probes.evaluation import evaluate
@@ -35,7 +42,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ActivationCache",
     "Activations",
+    "AttackResult",
+    "Continuations",
     "DataError",
+    "Direction",
     "Domain",
     "Extraction",
     "Probe",
@@ -43,8 +53,13 @@ __all__ = [
     "StatementSet",
     "Trained",
     "activation_cache",
+    "attack_monitors",
+    "compare",
     "conclusion",
+    "cross_effects",
+    "direction_evidence",
     "domains_of",
+    "dose_curve",
     "erasure_matrix",
     "evaluate",
     "extract",
@@ -64,6 +79,8 @@ __all__ = [
 _HOME = {
     "ActivationCache": "probes.cache",
     "Activations": "probes.activations",
+    "AttackResult": "probes.attack.attacking",
+    "attack_monitors": "probes.attack.attacking",
     "DataError": "probes.data",
     "Extraction": "probes.activations",
     "Probe": "probes.probe",
@@ -83,9 +100,15 @@ _HOME = {
     "Domain": "probes.domains",
     "domains_of": "probes.domains",
     "transfer_matrix": "probes.transfer",
+    "compare": "probes.compared",
     "similarities": "probes.similarity",
     "erasure_matrix": "probes.erasure",
     "leace": "probes.eraser",
+    "Continuations": "probes.continuations",
+    "Direction": "probes.directions",
+    "cross_effects": "probes.cross_effects",
+    "direction_evidence": "probes.direction_evidence",
+    "dose_curve": "probes.dose",
     "stratified_inlp": "probes.nullspace",
     "subset_shared": "probes.nullspace",
 }

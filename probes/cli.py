@@ -29,6 +29,18 @@ _COMMANDS = {
         "evaluate:evaluate_probe",
         "measure a probe on other statements: probes eval PROBE --data SOURCE",
     ),
+    "transfer": (
+        "transfer:transfer",
+        "compare kinds of statement: probes transfer --model M --data A --data B",
+    ),
+    "steer": (
+        "steer:steer_probe",
+        "push along a probe's direction, and erase it: probes steer PROBE --prompt TEXT",
+    ),
+    "attack": (
+        "attack:attack_probe",
+        "try to hide from a probe what the model does: probes attack PROBE --data SOURCE --out DIR",
+    ),
     "show": ("show:show_probe", "show a probe: probes show PROBE"),
 }
 """A command's name to ``module:function`` in :mod:`probes.commands`, and its line of help."""

@@ -69,7 +69,7 @@ def transfer_matrix(
     named = {domain.name: domain for domain in domains}
     if {ALL, ALL_BUT} & named.keys():
         raise TransferError(f"no domain may be called {ALL!r} or {ALL_BUT!r}; rename it")
-    fit = _method(method)
+    fits = _Fits(_method(method))
     sources: list[tuple[str, str, list[Domain]]] = []
     for test in domains:
         sources += [(train.name, test.name, [train]) for train in domains]
@@ -82,12 +82,12 @@ def transfer_matrix(
     with progress("transfer", total=len(sources)) as advance:
         for train_name, test_name, training in sources:
             test = named[test_name]
-            found = held_out_scores(training, test, method=method, n_folds=n_folds, seed=seed)
+            found = _held_out(training, test, fits, method, n_folds=n_folds, seed=seed)
             cells.append(_cell(train_name, test, found, n_resamples=n_resamples, seed=seed))
             scores[train_name, test_name] = found
             advance(1)
-    rules = {d.name: _fitted(fit, [d], [np.arange(len(d))], d.name) for d in domains}
-    rules[ALL] = _fitted(fit, domains, [np.arange(len(d)) for d in domains], ALL)
+    rules = {d.name: fits([d], [np.arange(len(d))], d.name) for d in domains}
+    rules[ALL] = fits(domains, [np.arange(len(d)) for d in domains], ALL)
     order = [*named, *([ALL_BUT] if len(domains) > 2 else []), ALL]
     cells.sort(key=lambda cell: (order.index(cell.train), order.index(cell.test)))
     return TransferMatrix(
@@ -125,7 +125,19 @@ def held_out_scores(
         TransferError: nothing can be fitted, or too few groups for so many folds.
     """
     require_together([*training, *([] if test in training else [test])], fewest=1)
-    fit, log_odds = _method(method), method in LOG_ODDS
+    return _held_out(training, test, _Fits(_method(method)), method, n_folds=n_folds, seed=seed)
+
+
+def _held_out(
+    training: Sequence[Domain],
+    test: Domain,
+    fits: _Fits,
+    method: Method,
+    *,
+    n_folds: int,
+    seed: int,
+) -> HeldOutScores:
+    log_odds = method in LOG_ODDS
     rows = test.scorable()
     bonds = frozenset[str]().union(*(domain.bonds for domain in training))
     bound = test.bound(bonds)[rows]
@@ -143,7 +155,7 @@ def held_out_scores(
     for out in folds:
         banned = test.bonds_of(rows[out])
         known = [np.flatnonzero(~domain.bound(banned)) for domain in training]
-        rule = _fitted(fit, training, known, name)
+        rule = fits(training, known, name)
         own = np.concatenate(
             [_scored(rule, d.values[k]) for d, k in zip(training, known, strict=True)]
         )
@@ -225,17 +237,34 @@ def _method(method: str) -> Fit:
     return METHODS[method]
 
 
-def _fitted(
-    fit: Fit, domains: Sequence[Domain], rows: Sequence[npt.NDArray[np.intp]], name: str
-) -> LinearRule | NetRule:
-    x = torch.cat([d.values[torch.from_numpy(k)] for d, k in zip(domains, rows, strict=True)])
-    y = np.concatenate([d.labels[k] for d, k in zip(domains, rows, strict=True)])
-    groups = [d.groups[i] for d, k in zip(domains, rows, strict=True) for i in k]
-    try:
-        require_groups(f"training on {name}", y, groups)
-        return fit(x, y)
-    except (FitError, DomainError) as error:
-        raise TransferError(f"{name}: {error}") from error
+class _Fits:
+    """Fits of one method, each set of rows fitted to once: many cells of a matrix share theirs."""
+
+    def __init__(self, fit: Fit) -> None:
+        self._fit = fit
+        self._done: dict[tuple[bytes | str, ...], LinearRule | NetRule] = {}
+
+    def __call__(
+        self, domains: Sequence[Domain], rows: Sequence[npt.NDArray[np.intp]], name: str
+    ) -> LinearRule | NetRule:
+        parts = zip(domains, rows, strict=True)
+        key = tuple(part for d, k in parts for part in (d.name, k.astype(np.int64).tobytes()))
+        if key not in self._done:
+            self._done[key] = self._fitted(domains, rows, name)
+        return self._done[key]
+
+    def _fitted(
+        self, domains: Sequence[Domain], rows: Sequence[npt.NDArray[np.intp]], name: str
+    ) -> LinearRule | NetRule:
+        pairs = list(zip(domains, rows, strict=True))
+        x = torch.cat([d.values[torch.from_numpy(k)] for d, k in pairs])
+        y = np.concatenate([d.labels[k] for d, k in pairs])
+        groups = [d.groups[i] for d, k in pairs for i in k]
+        try:
+            require_groups(f"training on {name}", y, groups)
+            return self._fit(x, y)
+        except (FitError, DomainError) as error:
+            raise TransferError(f"{name}: {error}") from error
 
 
 def _scored(rule: LinearRule | NetRule, values: Tensor) -> Numbers:
