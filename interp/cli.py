@@ -67,6 +67,7 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
         "run": later("interp.launch", "run_experiment"),
         "models": later("interp.commands", "list_models"),
         "train": later("interp.launch", "train_model"),
+        "train-sae": later("interp.sae_command", "train_sae"),
         "runs": later("interp.commands", "list_run_folders"),
     }
 
@@ -86,6 +87,7 @@ def _top_parser() -> LineParser:
         ("run", "run an experiment: interp run NAME [options]; NAME --help shows its options"),
         ("models", "list the bundled models (zoo:NAME)"),
         ("train", "train a bundled model anew: interp train NAME [options]"),
+        ("train-sae", "train a sparse autoencoder on a site of a model"),
         ("runs", "list run folders: interp runs [DIR]"),
     ):
         commands.add_parser(name, help=text, add_help=False)

@@ -1,0 +1,287 @@
+"""Training an SAE with sae-lens' own trainer, on activations streamed by the project's capture.
+
+Seeded end to end without touching the caller's random state; checkpointed, so that an interrupted
+training goes on to the very same loss curve; saved in sae-lens' format; evaluated as reloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.hooks import KINDS, Site
+from interp.hooks.progress import progress
+from interp.models import Examples, Model
+from interp.sae.checkpoint import load_checkpoint, save_checkpoint
+from interp.sae.dictionary import Dictionary, SaeError, site_width
+from interp.sae.evaluate import evaluate_sae
+from interp.sae.evaluation import Evaluation
+from interp.sae.files import (
+    CARD,
+    CHECKPOINT,
+    CURVE,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from interp.sae.interrupts import interrupts_held
+from interp.sae.load import load_sae
+from interp.sae.settings import SaeSettings
+from interp.sae.stream import ActivationStream
+from interp.sae.trainer import estimate_scale, finish, new_trainer, own_randomness, step
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+_HELD_OUT = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedSae:
+    """What a training gives.
+
+    Attributes:
+        dictionary: The SAE, as reloaded from ``folder``.
+        evaluation: Measured on held-out rows, as reloaded.
+        curve: One number a step: ``loss`` (all terms), ``mse_loss`` and ``l0``, in the units of
+            the scaled activations.
+        settings: What was asked for.
+        folder: Where it is: sae-lens' two files, ``card.json``, ``curve.safetensors``.
+    """
+
+    dictionary: Dictionary
+    evaluation: Evaluation
+    curve: dict[str, Float[Tensor, " step"]] = field(repr=False)
+    settings: SaeSettings
+    folder: Path
+
+    def figure(self) -> Figure:
+        """Draw the loss over training."""
+        from interp.plots.sae_training import loss_curve
+
+        return loss_curve(
+            self.curve["mse_loss"].numpy(),
+            self.curve["l0"].numpy(),
+            title=f"{self.dictionary.name}: {self.settings.arch} at {self.dictionary.site}",
+        )
+
+
+def train_sae(
+    model: Model,
+    examples: Examples,
+    site: Site | str,
+    *,
+    out: Path | str,
+    settings: SaeSettings | None = None,
+    held_out: Examples | None = None,
+) -> TrainedSae:
+    """Train an SAE on what a model holds at a site, save it, reload it and evaluate it.
+
+    A folder that holds the beginning of this very training is gone on with, one that holds all of
+    it is read; results are the same as in one go.
+
+    Args:
+        model: The model; it is only read.
+        examples: What the model reads. May be padded.
+        site: Where, such as ``L3.resid_post``, ``L3.z`` (all heads side by side) or ``L3H7``.
+        out: The folder to write.
+        settings: How; the defaults are for a million activations.
+        held_out: Rows to evaluate on; a twentieth of the groups of ``examples`` where None.
+
+    Raises:
+        SiteError: no such site, or one that cannot be edited, so that no SAE could be spliced in.
+        SaeError: a site without vectors, too little data, settings that sae-lens refuses, or a
+            folder that holds something else.
+        KeyboardInterrupt: Ctrl-C was pressed; the folder holds where it stood.
+    """
+    settings = settings or SaeSettings()
+    site, folder = Site.parse(site), Path(out)
+    site_width(model, site)
+    # What cannot be replaced cannot be evaluated: said before the training, not after.
+    site.require_editable(model)
+    if held_out is None:
+        examples, held_out = examples.split(1 - _HELD_OUT, seed=settings.seed)
+    stream = ActivationStream(
+        model,
+        examples,
+        site,
+        batch=settings.batch,
+        buffer=settings.buffer,
+        seed=settings.seed,
+        skip_bos=settings.skip_bos,
+    )
+    made_by = _made_by(model, examples, held_out, site, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / CARD).is_file():
+        with own_randomness(settings.seed, model.device):
+            curve = _train(stream, settings, folder, made_by)
+        dictionary = load_sae(folder, model=model)
+        evaluation = evaluate_sae(model, dictionary, held_out, skip_bos=settings.skip_bos)
+        evaluation.save(folder)
+        write_tensors(folder / CURVE, curve, {})
+        write_json(folder / CARD, _card(dictionary, evaluation, settings, made_by))
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    elif read_json(folder / CARD).get("made_by") != made_by:
+        raise SaeError(
+            f"{folder} holds an SAE of another model, data, site or settings; choose another "
+            "folder, or delete it"
+        )
+    return read_trained(folder, model=model)
+
+
+def read_trained(folder: Path | str, *, model: Model | None = None) -> TrainedSae:
+    """Read back what ``train_sae`` wrote.
+
+    Raises:
+        SaeError: there is no finished training, or it does not fit the model.
+    """
+    folder = Path(folder)
+    card = read_json(folder / CARD)
+    curve, _ = read_tensors(folder / CURVE)
+    return TrainedSae(
+        dictionary=load_sae(folder, model=model),
+        evaluation=Evaluation.read(folder),
+        curve=curve,
+        settings=SaeSettings(**card["settings"]),
+        folder=folder,
+    )
+
+
+def _train(
+    stream: ActivationStream, settings: SaeSettings, folder: Path, made_by: str
+) -> dict[str, Tensor]:
+    """Train to the end and write sae-lens' files; return the curve."""
+    trainer = new_trainer(
+        settings,
+        stream.batches(),
+        d_in=stream.d_in,
+        device=stream.model.device,
+        metadata=_metadata(stream, settings),
+    )
+    drawn, curve = 0, dict[str, Tensor]()
+    if (folder / CHECKPOINT).is_file():
+        drawn, curve = load_checkpoint(folder / CHECKPOINT, trainer, made_by=made_by)
+        log.info("training goes on after step %d of %d", trainer.n_training_steps, settings.n_steps)
+    elif strange := [p.name for p in folder.iterdir() if not p.name.startswith(".")]:
+        raise SaeError(
+            f"{folder} holds other things ({', '.join(sorted(strange)[:3])}) and no training to go "
+            "on with; choose another folder"
+        )
+    batches = _Counted(stream.batches(drawn), drawn)
+    trainer.data_provider = batches
+    if drawn == 0:
+        estimate_scale(trainer)
+    seen: dict[str, list[Tensor]] = {}
+
+    def save() -> None:
+        parts = {name: torch.stack(values).cpu() for name, values in seen.items()}
+        for name, part in parts.items():
+            curve[name] = torch.cat([curve[name], part]) if name in curve else part
+        seen.clear()
+        save_checkpoint(
+            folder / CHECKPOINT, trainer, made_by=made_by, drawn=batches.drawn, curve=curve
+        )
+
+    total, start = settings.n_steps, trainer.n_training_steps
+    with (
+        interrupts_held() as interrupted,
+        progress("training the SAE", total=total, initial=start) as advance,
+    ):
+        while trainer.n_training_steps < total:
+            for name, value in step(trainer).items():
+                seen.setdefault(name, []).append(value)
+            advance(1)
+            if trainer.n_training_steps % settings.checkpoint_every == 0 or interrupted():
+                _require_finite(seen["loss"], folder)
+                save()
+            if interrupted():
+                raise KeyboardInterrupt
+    _require_finite(seen.get("loss", []), folder)
+    if seen:
+        save()
+    finish(trainer, folder)
+    return curve
+
+
+class _Counted:
+    """A stream's batches, counted."""
+
+    def __init__(self, batches: Iterator[Tensor], drawn: int) -> None:
+        self._batches, self.drawn = batches, drawn
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self
+
+    def __next__(self) -> Tensor:
+        self.drawn += 1
+        return next(self._batches)
+
+
+def _require_finite(losses: list[Tensor], folder: Path) -> None:
+    if losses and not bool(torch.isfinite(torch.stack(losses)).all()):
+        raise SaeError(
+            f"the loss is no longer finite, {folder} keeps the last checkpoint before; start "
+            "afresh with a smaller lr, or normalize='expected_average_only_in'"
+        )
+
+
+def _metadata(stream: ActivationStream, settings: SaeSettings) -> dict[str, Any]:
+    """What the SAE says of itself, in sae-lens' words and in ours."""
+    model, examples, site = stream.model, stream.examples, stream.site
+    said = {
+        "model_name": model.spec.name,
+        "hook_name": KINDS[site.kind].hook.format(layer=site.layer),
+        "context_size": int(examples.lengths.max()),
+        "prepend_bos": model.bos_id is not None,
+        "dataset_path": examples.name,
+        "model_fingerprint": model.fingerprint,
+        "data_hash": examples.hash,
+        "site": str(site),
+        "skip_bos": settings.skip_bos,
+        "seed": settings.seed,
+    }
+    return said if site.head is None else {**said, "hook_head_index": site.head}
+
+
+def _made_by(
+    model: Model, examples: Examples, held_out: Examples, site: Site, settings: SaeSettings
+) -> str:
+    decides = {k: v for k, v in asdict(settings).items() if k != "checkpoint_every"}
+    told = [model.fingerprint, examples.hash, held_out.hash, str(site), decides]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _card(
+    sae: Dictionary, evaluation: Evaluation, settings: SaeSettings, made_by: str
+) -> dict[str, Any]:
+    import sae_lens
+
+    return {
+        "summary": f"{settings.arch} SAE of {sae.metadata.get('model_name')} at {sae.site}",
+        "site": str(sae.site),
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "trained_as": settings.arch,
+        "saved_as": sae.architecture,
+        "model": sae.metadata.get("model_name"),
+        "model_fingerprint": sae.fingerprint,
+        "data": sae.metadata.get("dataset_path"),
+        "data_hash": sae.metadata.get("data_hash"),
+        "settings": asdict(settings),
+        "steps": settings.n_steps,
+        "measured": evaluation.metrics(),
+        "sae_lens": sae_lens.__version__,
+        "made_by": made_by,
+    }

@@ -1,0 +1,159 @@
+"""Counting effective features: the formula, the tied SAE, refusals, and the study's folder."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from interp.sae import SaeError, SaeSettings
+from interp.sae.arrays import train_on_array
+from interp.sae.superposition import (
+    SuperpositionError,
+    count_features,
+    effective_features,
+    features_of,
+)
+from interp.sae.tied import fit_tied, typical_norm
+from interp.sae.toys import train_toys
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_even_masses_count_themselves():
+    assert float(effective_features(torch.tensor([2.0, 2.0, 0.0, 2.0]))) == pytest.approx(3)
+    assert float(effective_features(torch.tensor([5.0, 0.0]))) == pytest.approx(1)
+    p = torch.tensor([0.5, 0.25, 0.25])
+    assert float(effective_features(8 * p)) == pytest.approx(math.exp(1.5 * math.log(2)))
+    assert effective_features(torch.rand(3, 7) + 0.1).shape == (3,)
+
+
+@pytest.mark.parametrize("mass", [[0.0, 0.0], [1.0, -1.0], [math.nan, 1.0], [math.inf, 1.0]])
+def test_masses_that_mean_nothing_are_refused(mass):
+    with pytest.raises(SuperpositionError, match="undefined"):
+        effective_features(torch.tensor(mass))
+
+
+def test_the_tied_sae_is_tied_and_unbiased():
+    x = draw(1, 500, 4)
+    (sae,) = fit_tied(x, d_sae=12, seeds=(0,), steps=150)[0]
+    assert torch.equal(sae.decode(torch.zeros(1, 12)), torch.zeros(1, 4))
+    assert torch.allclose(sae.decode(torch.eye(12)), sae.weight * sae.scale)
+    back = sae.decode(sae.encode(x[0]))
+    explained = 1 - (back - x[0]).square().sum() / (x[0] - x[0].mean(0)).square().sum()
+    assert float(explained) == pytest.approx(sae.explained_variance, abs=1e-4)
+    assert sae.explained_variance > 0.3
+
+
+def test_sets_do_not_know_of_each_other_and_the_scale_does_not_matter():
+    x = draw(2, 400, 4)
+    both = fit_tied(x, d_sae=8, seeds=(0,), steps=60)
+    alone = fit_tied(x[:1], d_sae=8, seeds=(0,), steps=60)
+    bigger = fit_tied(100 * x[:1], d_sae=8, seeds=(0,), steps=60)
+    assert features_of(alone[0][0], x[0]) == pytest.approx(
+        features_of(bigger[0][0], 100 * x[0]), rel=1e-3
+    )
+    assert len(both) == 2 and len(both[0]) == 1
+    with torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        again = fit_tied(x[:1], d_sae=8, seeds=(0,), steps=60)
+        assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(again[0][0].weight, alone[0][0].weight)
+
+
+def test_silence_does_not_count_into_the_scale():
+    x = torch.cat([draw(1, 50, 4), torch.zeros(1, 950, 4)], 1)
+    assert torch.allclose(typical_norm(x), typical_norm(x[:, :50]))
+    with pytest.raises(SaeError, match="all activations of a set are zero"):
+        typical_norm(torch.zeros(1, 5, 3))
+    with pytest.raises(SaeError, match="not all finite"):
+        typical_norm(torch.full((1, 5, 3), math.nan))
+
+
+def test_more_directions_are_more_features():
+    def lines(n):  # one direction at a time, n of them in a plane
+        angle = torch.arange(n) * (2 * math.pi / n)
+        directions = torch.stack([angle.cos(), angle.sin()], 1)
+        which = torch.randint(n, (1200,), generator=torch.Generator().manual_seed(0))
+        return directions[which] * (0.5 + torch.rand(1200, 1, generator=torch.Generator()))
+
+    few, many = (count_features(lines(n), d_sae=16, steps=200, sizes=[]) for n in (1, 6))
+    # Ordered, not equal: several latents may share one direction.
+    assert 1 <= few.features < many.features
+    assert many.ratio > 1  # six features in two dimensions
+
+
+def test_curves_intervals_and_tables():
+    x = draw(600, 3)
+    groups = [i // 20 for i in range(600)]
+    found = count_features(x, groups=groups, d_sae=9, steps=50, sizes=[100, 300])
+    assert list(found.by_size) == [100, 300, 600]
+    assert found.by_size[600] == found.by_seed and len(found.by_seed) == 3
+    low, high = found.interval
+    assert 1 <= low <= high <= 9
+    assert len(found.frame()) == 9
+    assert (found.doubt is None) == (min(found.explained_variance) >= 0.6)
+    assert "explains 0.10" in replace(found, explained_variance=(0.9, 0.1, 0.9)).doubt
+    found.figure()
+    assert count_features(x, groups=[0] * 600, d_sae=9, steps=5).interval is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": (0, 1)}, "three at least"),
+        ({"sizes": [700]}, "do not fit"),
+        ({"groups": [1, 2]}, "2 group labels"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(changes, message):
+    with pytest.raises(SuperpositionError, match=message):
+        count_features(draw(600, 3), **changes)
+
+
+@pytest.mark.parametrize("arch", ["standard", "topk", "batchtopk", "gated"])
+def test_saes_of_sae_lens_are_refused(arch):
+    x = draw(300, 4)
+    settings = SaeSettings(arch=arch, d_sae=8, samples=100, batch=50)
+    sae = train_on_array(x, replace(settings, k=2 if "topk" in arch else None))
+    with pytest.raises(SuperpositionError, match=f"not calibrated for a {arch} SAE"):
+        features_of(sae, x)
+
+
+def test_toy_models_refuse_densities_that_cannot_be():
+    with pytest.raises(SaeError, match="above 0 and at most 1"):
+        train_toys([0.5, 0.0])
+
+
+def test_the_study_leaves_its_folder(tmp_path):
+    from experiments import superposition as study
+    from interp.configs import build
+    from interp.runs import Run
+
+    tiny = {**study.PRESETS["smoke"], "toys": 4, "toy_steps": 60, "sae_steps": 40}
+    config = build(study.Config, {**tiny, "compare": ["standard"], "samples": 600})
+    study.check(config)
+    with Run.create("superposition", config, out=tmp_path / "run") as run:
+        study.run(config, run)
+    done = Run.open(tmp_path / "run")
+    assert done.status == "done"
+    assert list(done.table("calibration")["kind"]) == ["tied", "standard"]
+    assert len(done.table("toys")) == 4
+    assert "r = " in done.metrics["headline"] and done.metrics["conclusion"]
+    assert (tmp_path / "run" / "figures" / "features_tied.png").is_file()
+    study.report(done)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"toys": 3}, {"l1": 0.0}, {"compare": ["topc"]}, {"samples": 10}]
+)
+def test_the_study_refuses_what_cannot_run(changes):
+    from experiments import superposition as study
+    from interp.configs import build
+
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        study.check(build(study.Config, changes))
