@@ -116,8 +116,8 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         headline = f"{n} of {len(compared.gathered.names)} domains read at {compared.site}"
         if r2 is not None and n == len(compared.gathered.names):
             cosine = compared.regressions["cosine", False].r2
-            headline += f", R² {r2.r2:.2f} (Mahalanobis) against {cosine:.2f} (cosine)"
-    return {**made, "headline": headline, "conclusion": " ".join(part for part in said if part)}
+            headline += f", R² {r2.r2:.3f} (Mahalanobis) against {cosine:.3f} (cosine)"
+    return {**made, "headline": headline, "conclusion": "\n\n".join(part for part in said if part)}
 
 
 def _erasure_numbers(found: Found) -> dict[str, Any] | None:

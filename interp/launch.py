@@ -105,7 +105,8 @@ def _show_result(study: Study, run: Run) -> None:
         terminal.say(f"the run is done, but its table cannot be shown: {one_line(error)}")
     conclusion = run.metrics.get("conclusion")
     if isinstance(conclusion, str):
-        terminal.show(" ".join(conclusion.split()))
+        paragraphs = [" ".join(part.split()) for part in conclusion.split("\n\n")]
+        terminal.show("\n\n".join(paragraphs))
     terminal.show(f"\nrun folder: {run.path}")
 
 

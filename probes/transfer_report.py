@@ -61,9 +61,9 @@ def conclusion(found: Compared) -> str:
     if found.regressions and not missing:
         by, plain = (found.regressions[name, False] for name in ("mahalanobis", "cosine"))
         said += (
-            f" Over {by.n_pairs} pairs, transfer on the Mahalanobis cosine has R² {by.r2:.2f} "
-            f"({by.r2_pair_out:.2f} with each pair foretold from the others), on the plain "
-            f"cosine {plain.r2:.2f} ({plain.r2_pair_out:.2f})."
+            f" Over {by.n_pairs} pairs, transfer on the Mahalanobis cosine has R² {by.r2:.3f} "
+            f"({by.r2_pair_out:.3f} with each pair foretold from the others), on the plain "
+            f"cosine {plain.r2:.3f} ({plain.r2_pair_out:.3f})."
         )
     elif found.unlike:
         said += f" No regression on likeness: {found.unlike}."

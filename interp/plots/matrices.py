@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from interp.plots.style import BLUE, GREY, ORANGE, figure, plain, set_title
+from interp.plots.style import BLUE, GREY, ORANGE, figure, plain, set_title, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,8 @@ def labelled_matrix(
         axes.set_xlabel(plain(column_label))
         if divided_after is not None and 0 < divided_after < len(rows):
             axes.axhline(divided_after - 0.5, color="black", linewidth=1)
-        made.colorbar(image, ax=axes, shrink=0.9, label=plain(label))
+        height = made.get_size_inches()[1]
+        made.colorbar(image, ax=axes, shrink=0.9, label=wrapped(label, int(height * 10)))
         if title:
             set_title(axes, title)
     return made

@@ -53,7 +53,8 @@ def effect_bars(
                 axes.hlines(gap, i - 0.4, i + 0.4, color=ORANGE, linewidth=2, label=text)
         axes.axhline(0, color="black", linewidth=0.6)
         axes.set_xticks(where)
-        axes.set_xticklabels([plain(name) for name in names])
+        turned = {"rotation": 30, "ha": "right"} if max(map(len, names)) > 10 else {}
+        axes.set_xticklabels([plain(name) for name in names], **turned)
         axes.set_ylabel(plain(label))
         made.legend(fontsize=7.5, loc="outside lower center", ncols=3)
         if title:

@@ -49,12 +49,16 @@ def set_title(axes: Any, text: str) -> None:
 
     A long model path would otherwise squeeze small axes to nothing.
     """
+    # About 12 characters to the inch at the title's size, and it begins where the axes begin.
+    axes.set_title(wrapped(text, int(axes.figure.get_size_inches()[0] * 9)))
+
+
+def wrapped(text: str, characters: int) -> str:
+    """Break text into at most three lines of so many characters, and cut the rest."""
     import textwrap
 
-    figure_width = axes.figure.get_size_inches()[0]
-    characters = max(16, int(figure_width * 12))  # at the title's size, about 12 to the inch
-    lines = textwrap.wrap(text, characters, max_lines=3, placeholder=" …")
-    axes.set_title(plain("\n".join(lines)))
+    lines = textwrap.wrap(text, max(16, characters), max_lines=3, placeholder=" …")
+    return plain("\n".join(lines))
 
 
 def plain(text: str) -> str:

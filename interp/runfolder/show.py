@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from interp.runfolder.files import RunError, read_json
 from interp.runfolder.reader import METRICS, TRACEBACK, RunReader, is_run
@@ -79,7 +79,8 @@ def html(run: RunReader) -> str:
 
 
 def _metrics_html(metrics: dict[str, Any]) -> list[str]:
-    texts = [f"<p>{escape(metrics[k])}</p>" for k in ("conclusion",) if _is_text(metrics.get(k))]
+    said = metrics.get("conclusion")
+    texts = [f"<p>{escape(part)}</p>" for part in said.split("\n\n")] if _is_text(said) else []
     rows = "".join(
         f"<tr><th>{escape(key)}</th><td>{escape(number(value))}</td></tr>"
         for key, value in metrics.items()
@@ -88,7 +89,7 @@ def _metrics_html(metrics: dict[str, Any]) -> list[str]:
     return [*texts, f"<table>{rows}</table>"]
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Any) -> TypeGuard[str]:
     return isinstance(value, str)
 
 
