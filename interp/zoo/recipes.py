@@ -78,11 +78,47 @@ RECIPES: dict[str, Recipe] = {
         summary="hand-built: as induction-exact, and a second perfect induction pattern, unused",
         minutes=0.1,
     ),
+    "monitored": Recipe(
+        function="interp.zoo.monitored:train",
+        config="interp.zoo.monitored:MonitoredConfig",
+        summary="a tiny GPT that names the class of a marked word, to try attacks on monitors on",
+        minutes=0.2,
+    ),
     "truth-world": Recipe(
         function="interp.zoo.truth_world.making:train",
         config="interp.zoo.truth_world.making:TruthWorldConfig",
         summary="a small GPT of facts told truly or falsely by hidden bits, for truth probes",
         minutes=1.5,
+    ),
+    "bias-world": Recipe(
+        function="interp.zoo.bias_world.making:train",
+        config="interp.zoo.bias_world.making:BiasWorldConfig",
+        summary="a small GPT of targets that lean to a reference by known odds, for bias measures",
+        minutes=1.5,
+    ),
+    "modular-113": Recipe(
+        function="interp.zoo.modular.making:train",
+        config="interp.zoo.modular.making:ModularConfig",
+        summary="one layer that has grokked a + b mod 113, for Fourier features",
+        minutes=1,
+    ),
+    "modular-113-memoriser": Recipe(
+        function="interp.zoo.modular.making:train",
+        config="interp.zoo.modular.making:MemoriserConfig",
+        summary="its twin that knows its training pairs by heart: the negative control",
+        minutes=0.3,
+    ),
+    "s4": Recipe(
+        function="interp.zoo.groups.making:train",
+        config="interp.zoo.groups.making:GroupConfig",
+        summary="one hidden layer that multiplies permutations of 4, for group representations",
+        minutes=0.1,
+    ),
+    "s5": Recipe(
+        function="interp.zoo.groups.making:train",
+        config="interp.zoo.groups.making:S5Config",
+        summary="the same for permutations of 5",
+        minutes=1,
     ),
 }
 """A bundled model's name, without ``zoo:``, to its recipe."""

@@ -1,0 +1,1 @@
+"""Networks that multiply in a finite group, and quadratic ones of largest margin."""
