@@ -18,7 +18,7 @@ import torch
 from interp.evidence import Evidence, EvidenceTable, Metric, RandomDraws, correct, weigh
 from interp.models import Model
 from probes.continuations import Continuations
-from probes.direction_effects import Effect, Kind, erase, erase_leace, steer
+from probes.direction_effects import Effect, Kind, erase, erase_leace, require_unseen, steer
 from probes.directions import Direction, require_together
 from probes.domains import Domain
 from probes.edited import TOKENS_PER_FORWARD, EditedRuns
@@ -76,9 +76,8 @@ class DirectionEvidence:
         Columns: ``direction, kind, prompts, auroc, auroc_null, separates, effect, low, high,
         natural_gap, gap_low, gap_high, share, control_mean, control_largest, random_mean,
         random_largest, p_value, p_holm, verdict, reason``. Controls are those p is read from;
-        ``random_`` is of isotropic directions, the largest
-        in either sense. Shares and gaps
-        are null where prompts have no labels.
+        ``random_`` is of isotropic directions, the largest in either sense. Shares and gaps are
+        null where prompts have no labels.
         """
         import numpy as np
         import pandas as pd
@@ -154,7 +153,7 @@ def direction_evidence(
 
     Args:
         model: The model.
-        directions: One or several, each with its own site.
+        directions: One or several, each with its own site, and with rows to shuffle labels on.
         prompts: For all of them, or by direction's name. No statement a direction was fitted to
             should be among them. With labels there is a natural gap, and so erasure.
         training: Activations with labels, by direction's name, for those that are to be erased by
@@ -167,8 +166,8 @@ def direction_evidence(
         tokens_per_forward: Size of a forward pass.
 
     Raises:
-        SteeringError: no directions, two of one name, of another model, without prompts, or with
-            prompts that share a group with what they were fitted to.
+        SteeringError: no directions, two of one name, of another model, without prompts or rows
+            to shuffle labels on, or with prompts that share a group with what they were fitted to.
         SiteError: a site cannot be edited.
         StatisticsError: prompts of fewer than two groups.
     """
@@ -183,7 +182,13 @@ def direction_evidence(
         own = prompts if isinstance(prompts, Continuations) else prompts.get(one.name)
         if own is None:
             raise SteeringError(f"no prompts for {one.name!r}; give some, or one set for all")
-        _require_unseen(one, own)
+        if one.training is None:
+            raise SteeringError(
+                f"{one.name}: a verdict needs the statements it was fitted to, or others like "
+                "them, since it is judged beside directions fitted to shuffled labels; give "
+                "training=… (on the command line --data)"
+            )
+        require_unseen(one.name, one.training, own)
         runs = EditedRuns(model, own, one.site, tokens_per_forward=tokens_per_forward)
         pushed = steer(runs, one, amount=amount, n_random=n_random, seed=seed)
         found.append((one, pushed))
@@ -199,15 +204,6 @@ def direction_evidence(
         for i, row in zip(of_kind, correct([rows[i] for i in of_kind]), strict=True):
             rows[i] = row
     return DirectionEvidence(tuple(rows), tuple(effect for _, effect in found))
-
-
-def _require_unseen(direction: Direction, prompts: Continuations) -> None:
-    known = frozenset() if direction.training is None else direction.training.bonds
-    if shared := known & set(prompts.examples.groups):
-        raise SteeringError(
-            f"{len(shared)} groups of {prompts.name!r}, such as {min(shared)!r}, are among those "
-            f"{direction.name} was fitted to; try it on others"
-        )
 
 
 def _weighed(direction: Direction, effect: Effect, *, alpha: float, seed: int) -> Evidence:

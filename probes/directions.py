@@ -64,7 +64,12 @@ class Direction:
             raise SteeringError(f"{self.name}: direction and training rows differ in width")
         if not abs(self.gap) < float("inf") or self.gap == 0:
             raise SteeringError(
-                f"{self.name}: the natural gap is {self.gap}; expected a finite number other than 0"
+                f"{self.name}: the natural gap is {self.gap}; expected a finite number above 0"
+            )
+        if self.gap < 0:
+            raise SteeringError(
+                f"{self.name}: on these statements it points to label 0 (its natural gap is "
+                f"{self.gap:.3g}), so a push would go the wrong way; are the labels turned round?"
             )
         if not (0 <= self.auroc <= 1 and 0 <= self.auroc_null <= 1):
             raise SteeringError(f"{self.name}: an AUROC lies between 0 and 1")
@@ -95,6 +100,11 @@ class Direction:
             SteeringError: the probe predicts numbers, was never measured on statements it was not
                 fitted to, or knows no natural gap.
         """
+        if probe.method == "mlp":
+            raise SteeringError(
+                "the score of an mlp probe is not that of a direction, so its AUROC would be "
+                "another's signature; train a linear probe"
+            )
         if probe.method in NUMERIC:
             raise SteeringError(
                 f"a {probe.method} probe predicts numbers, so there are no two labels to push "

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.evidence import rank_p_value
 from interp.models import Examples, Model
 from probes.continuations import Place, places
 from probes.directions import Direction
@@ -87,11 +86,6 @@ class NextToken:
     divergence: float
     random_divergences: tuple[float, ...]
 
-    @property
-    def p_value(self) -> float:
-        """Rank of the divergence among random directions'; on one prompt, so no verdict."""
-        return rank_p_value(self.divergence, self.random_divergences)
-
 
 def change_of(
     direction: Direction, *, amount: float | None, n_random: int = 0, seed: int = 0
@@ -130,8 +124,9 @@ def next_token(
 ) -> NextToken:
     """Compare the next token's distribution with and without a change along a direction.
 
-    Which tokens are shown is chosen by how far they moved, so their random ranges are no test;
-    the divergence, beside random directions', is the fair comparison.
+    A look, and no test: which tokens are shown is chosen by how far they moved, and isotropic
+    directions, beside which they stand, rarely point where activations vary
+    (``probes.direction_effects``).
 
     Args:
         model: The model.

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from interp import terminal
 from interp.models import Model
-from interp.models.prompts import PromptsError, read_prompts
 from interp.runfolder.files import write_json
-from probes.activations import extract
+from probes import report
 from probes.continuations import Continuations, Place
 from probes.direction_effects import steer
 from probes.direction_evidence import DirectionEvidence, direction_evidence
 from probes.directions import Direction
-from probes.domains import Domain
 from probes.dose import dose_curve
 from probes.edited import EditedRuns
 from probes.open_prompts import OpenPrompt, greedy, next_token
 from probes.probe import Probe
-from probes.steering import SteeringError, natural_gap
+from probes.steering import SteeringError
+from probes.steering_inputs import (
+    direction_of,
+    filed_prompts,
+    own_statements,
+    prompt_texts,
+    require_unseen_texts,
+    typed_prompts,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,8 +35,13 @@ if TYPE_CHECKING:
     from probes.data import StatementSet
 
 ONE_PROMPT = (
-    "One prompt has no interval, so there is no verdict: give several, or a file of them, for "
-    "evidence."
+    "One prompt, or one group of them, has no interval, so there is no verdict: give several, or a "
+    "file of them, for evidence."
+)
+NO_STATEMENTS = (
+    "The statements that the probe was trained on are not found unchanged, and there is no verdict "
+    "without directions fitted to shuffled labels on them: give them, or others like them, with "
+    "--data."
 )
 NO_ANSWERS = (
     "This shows what the change does, and is no verdict. For evidence say what label 1 should make "
@@ -44,42 +54,6 @@ NO_LABELS = (
 )
 
 
-def asked_of(probe: Probe, position: str | None) -> Place:
-    """Return where to push: as told, or where the probe reads.
-
-    Raises:
-        SteeringError: the probe reads at a character, which prompts may not have.
-    """
-    told = str(probe.position) if position is None else position
-    if told in ("mean", "every"):
-        return "every"
-    if told == "last":
-        return "last"
-    try:
-        return int(told)
-    except ValueError:
-        raise SteeringError(
-            f"the probe reads at {told}, which is no place in a prompt; give --position last, "
-            "every, or a token's index"
-        ) from None
-
-
-def direction_of(probe: Probe, model: Model, data: StatementSet | None, name: str) -> Direction:
-    """Return a probe's direction, its natural gap measured on data where some is given.
-
-    Raises:
-        ProbeError: another model's probe.
-        SteeringError: the natural gap is not known, or not to be measured.
-        DataError: a statement cannot be read.
-    """
-    probe.check(fingerprint=model.fingerprint, model=model.spec.name)
-    if data is None:
-        return Direction.of(probe, name=name)
-    found = extract(model, data, site=probe.site, position=probe.position)
-    gap = natural_gap(probe, found.values, found.spread(data.y))
-    return Direction.of(probe, name=name, gap=gap, training=Domain.of(found, data))
-
-
 def show_evidence(
     asked: SteerSettings,
     probe: Probe,
@@ -90,30 +64,37 @@ def show_evidence(
     name: str,
 ) -> None:
     """Measure pushes and erasure on prompts with answers, and show the evidence."""
+    data = own_statements(probe) if data is None else data
     direction = direction_of(probe, model, data, name)
-    prompts = _typed(asked, model, place) if asked.prompt else _filed(asked, model, place)
+    prompts = (
+        typed_prompts(asked, model, place) if asked.prompt else filed_prompts(asked, model, place)
+    )
     alone = len(set(prompts.examples.groups)) < 2
-    if alone and asked.out is not None:
-        raise SteeringError(f"--out {asked.out}: one prompt, or group of them, gives no evidence")
+    why = ONE_PROMPT if alone else NO_STATEMENTS if direction.training is None else None
+    if why is not None and asked.out is not None:
+        raise SteeringError(f"--out {asked.out}: {why[0].lower()}{why[1:].rstrip('.')}")
+    if data is not None and why is None:
+        require_unseen_texts(probe, prompt_texts(asked), data)
     runs = EditedRuns(model, prompts, direction.site)
-    terminal.show(_heading(direction, probe, place, asked.amount))
-    terminal.show(
-        f"log-odds before   {float(runs.clean.mean()):+.3f} nats, mean of prompts ({len(prompts)})"
-    )
-    if alone:
-        _show_one(runs, direction, asked)
+    lines = _heading(direction, probe, place, asked.pushed)
+    before = f"{float(runs.clean.mean()):+.3f} nats, mean of prompts ({len(prompts)})"
+    lines.append(("log-odds before", before))
+    if why is not None:
+        _show([*lines, ("pushed", _moved(runs, direction, asked))])
+        _say(f"\n{why}")
         return
-    curve = dose_curve(runs, direction, seed=asked.seed)
     found = direction_evidence(
-        model, direction, prompts, amount=asked.amount, n_random=asked.random, seed=asked.seed
+        model, direction, prompts, amount=asked.pushed, n_random=asked.random, seed=asked.seed
     )
+    curve = dose_curve(runs, direction, seed=asked.seed)
     gap = found.effects[0].gap
     if gap is not None:
         told = "" if gap.shown else ": the model makes no difference between the labels here"
-        terminal.show(
-            f"natural gap       {gap.value:+.3f} nats of log-odds, 95% interval "
-            f"[{gap.low:+.3f}, {gap.high:+.3f}]{told}"
+        span = f"[{gap.low:+.3f}, {gap.high:+.3f}]"
+        lines.append(
+            ("natural gap", f"{gap.value:+.3f} nats of log-odds, 95% interval {span}{told}")
         )
+    _show(lines)
     rows = [
         (
             f"{row.amount:+g}",
@@ -122,13 +103,13 @@ def show_evidence(
         )
         for row in curve.itertuples()
     ]
-    heads = ("pushed, natural gaps", "change of log-odds, nats", "random directions")
+    heads = ("pushed, natural gaps", "change of log-odds, nats", "isotropic directions")
     terminal.console().print(terminal.table(heads, rows))
     terminal.console().print(found.table)
     for row in found.rows:
-        terminal.show(row.reason)
+        _say(row.reason)
     if gap is None:
-        terminal.show(f"\nNote: {NO_LABELS}")
+        _say(f"\nNote: {NO_LABELS}")
     if asked.out is not None:
         write_json(asked.out, _kept(asked, probe, direction, found, curve))
         terminal.show(f"\nevidence: {asked.out}")
@@ -145,10 +126,14 @@ def show_open(
 ) -> None:
     """Show what a push or an erasure does to the next token and to a continuation."""
     direction = direction_of(probe, model, data, name)
-    amount = None if asked.ablate else asked.amount
-    terminal.show(_heading(direction, probe, place, amount))
-    for text in asked.prompt:
-        prompt = OpenPrompt.of(model.tokenize(text, name="prompt"), at=place)
+    amount = None if asked.ablate else asked.pushed
+    n_tokens = 20 if asked.tokens is None else asked.tokens
+    several = [
+        (text, OpenPrompt.of(model.tokenize(text, name="prompt"), at=place))
+        for text in asked.prompt
+    ]
+    _show(_heading(direction, probe, place, amount))
+    for text, prompt in several:
         found = next_token(
             model, prompt, direction, amount=amount, n_random=asked.random, seed=asked.seed
         )
@@ -169,89 +154,61 @@ def show_open(
                 strict=True,
             )
         ]
-        heads = ("next token", "before", "after", "random directions: log-probability, nats")
+        heads = ("next token", "before", "after", "isotropic directions: log-probability, nats")
         terminal.console().print(terminal.table(heads, rows))
         others = sorted(found.random_divergences)
-        terminal.show(
+        _say(
             f"The next token's distribution moves by {found.divergence:.3g} nats (KL); "
-            f"{len(others)} random directions move it by {others[len(others) // 2]:.3g} in the "
-            f"middle and {others[-1]:.3g} at most (p = {found.p_value:.2g})."
+            f"{len(others)} isotropic directions as long move it by "
+            f"{others[len(others) // 2]:.3g} in the middle and {others[-1]:.3g} at most."
         )
-        if asked.tokens:
+        if n_tokens:
             every = place == "every"
             for told, one in (("before", None), ("after", direction)):
-                ids = greedy(model, prompt, one, n_tokens=asked.tokens, amount=amount, every=every)
-                terminal.show(f"{told}: {_text(model, ids)}")
-    terminal.show(f"\n{NO_ANSWERS}")
+                ids = greedy(model, prompt, one, n_tokens=n_tokens, amount=amount, every=every)
+                _say(f"{told}: {_text(model, ids)}")
+    _say(f"\n{NO_ANSWERS}")
 
 
-def _show_one(runs: EditedRuns[Continuations], direction: Direction, asked: SteerSettings) -> None:
-    effect = steer(runs, direction, amount=asked.amount, n_random=asked.random, seed=asked.seed)
-    random = effect.control_effects.abs()
-    terminal.show(
-        f"pushed            {effect.effect:+.3f} nats by {asked.amount:g} × the natural gap, mean "
-        f"of both ways; {len(random)} directions that mean nothing: "
-        f"{float(random.median()):.3f} in the middle, {float(random.max()):.3f} at most"
+def _moved(runs: EditedRuns[Continuations], direction: Direction, asked: SteerSettings) -> str:
+    effect = steer(runs, direction, amount=asked.pushed, n_random=asked.random, seed=asked.seed)
+    random = effect.isotropic_effects.abs()
+    return (
+        f"{effect.effect:+.3f} nats by {asked.pushed:g} × the natural gap, the way the labels "
+        f"would; {len(random)} isotropic directions as long: {float(random.median()):.3f} in the "
+        f"middle, {float(random.max()):.3f} at most"
     )
-    terminal.show(f"\n{ONE_PROMPT}")
 
 
-def _typed(asked: SteerSettings, model: Model, place: Place) -> Continuations:
-    """Prompts of the command line, checked as those of a file are."""
-    rows = [
-        json.dumps({"clean": text, "answer": asked.answer, "wrong": wrong})
-        for text in dict.fromkeys(asked.prompt)
-        for wrong in dict.fromkeys(asked.wrong)
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "prompt"
-        path.write_text("\n".join(rows), encoding="utf-8")
-        try:
-            read = read_prompts(path, model, first_token=asked.first_token).clean
-        except PromptsError as error:
-            raise SteeringError(f"--prompt: {str(error).partition(': ')[2]}") from None
-    wrongs = len(dict.fromkeys(asked.wrong))
-    assert read.wrong is not None
-    several = read.wrong.view(-1, wrongs)
-    return Continuations.of(read.select(range(0, len(read), wrongs)), wrong=several, at=place)
+def _show(lines: list[tuple[str, str]]) -> None:
+    terminal.show(report.as_text(lines, closing=None, notes=[], caution=False))
 
 
-def _filed(asked: SteerSettings, model: Model, place: Place) -> Continuations:
-    assert asked.prompts is not None
-    read = read_prompts(
-        asked.prompts,
-        model,
-        first_token=asked.first_token,
-        with_corrupt=_has_corrupt(asked.prompts),
-    )
-    return Continuations.of_pairs(read, at=place)
+def _say(text: str) -> None:
+    first = "\n" * (len(text) - len(text.lstrip("\n")))
+    terminal.show(first + textwrap.fill(text.strip("\n"), 100))
 
 
-def _has_corrupt(path: Path) -> bool:
-    """Whether any row has a corrupt prompt; what else is wrong with the file is said in reading."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        held = [json.loads(line) for line in lines if line.strip()]
-    except ValueError:
-        return False
-    return any(isinstance(row, dict) and "corrupt" in row for row in held)
-
-
-def _heading(direction: Direction, probe: Probe, place: Place, amount: float | None) -> str:
+def _heading(
+    direction: Direction, probe: Probe, place: Place, amount: float | None
+) -> list[tuple[str, str]]:
     what = (
         "its component set to the centre's"
         if amount is None
         else f"pushed by {amount:+g} × {direction.gap:.4g}, its natural gap"
     )
-    signature = "a signature" if direction.separates else "no evidence of a signature"
-    return "\n".join(
-        [
-            f"direction         {direction.name}: {probe.method} at {probe.site} of {probe.model}",
-            f"signature         AUROC {direction.auroc:.3f} on statements held out, "
-            f"{direction.auroc_null:.3f} with shuffled labels: {signature}",
-            f"changed           {what}, at {_place(place)}",
-        ]
-    )
+    signature = "a signature"
+    if not direction.separates:
+        signature = "no evidence of a signature (probes show says why)"
+    return [
+        ("direction", f"{direction.name}: {probe.method} at {probe.site} of {probe.model}"),
+        (
+            "signature",
+            f"AUROC {direction.auroc:.3f} on statements held out, {direction.auroc_null:.3f} with "
+            f"shuffled labels: {signature}",
+        ),
+        ("changed", f"{what}, at {_place(place)}"),
+    ]
 
 
 def _place(place: Place) -> str:
@@ -277,7 +234,7 @@ def _kept(
         "fingerprint": probe.fingerprint,
         "site": str(probe.site),
         "position": asked.position or probe.position,
-        "amount": asked.amount,
+        "amount": asked.pushed,
         "natural_gap_in_activations": direction.gap,
         "seed": asked.seed,
         "evidence": [row.to_dict() for row in found.rows],

@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from probes.data import StatementSet
 
 
-def probe_first(args: Sequence[str], command: str, settings: type) -> tuple[Path, list[str]]:
+def probe_first(
+    args: Sequence[str], command: str, settings: type, *, description: str
+) -> tuple[Path, list[str]]:
     """Return the folder that stands first and the options after it; show the help if asked.
+
+    Args:
+        args: What follows the command's name.
+        command: Its name.
+        settings: The dataclass of its options.
+        description: What it does, for the help.
 
     Raises:
         UsageError: no folder stands first.
@@ -29,7 +37,7 @@ def probe_first(args: Sequence[str], command: str, settings: type) -> tuple[Path
             ["--help"],
             options=(),
             prog=f"probes {command} PROBE",
-            description=f"{command} a probe; PROBE is a folder written by probes train.",
+            description=f"{description} PROBE is a folder written by probes train.",
         )
     raise UsageError(f"expected a probe's folder first: probes {command} PROBE [options]")
 

@@ -12,14 +12,15 @@ from probes.settings import EvalSettings
 
 def evaluate_probe(args: Sequence[str]) -> int:
     """``probes eval PROBE``: measure a probe on other statements."""
-    folder, rest = probe_first(args, "eval", EvalSettings)
+    what = "Measure a probe on statements it was not fitted to."
+    folder, rest = probe_first(args, "eval", EvalSettings, description=what)
     asked: EvalSettings = parse_fields(
         EvalSettings,
         overlay(EvalSettings),
         rest,
         options=(),
         prog="probes eval PROBE",
-        description="Measure a probe on statements it was not fitted to.",
+        description=what,
     )
     from interp import terminal
 

@@ -27,14 +27,15 @@ class SteerSettings:
             label 0, so that there is a natural gap, and erasing the direction is judged too.
         first_token: Where a continuation has several tokens, use its first.
         amount: How far to push, in natural gaps (the distance between the labels' means along the
-            direction); negative away from label 1, where no answers are given.
+            direction), 1 if omitted; negative away from label 1, where no answers are given.
         position: last, every, or a token's index, negative from the end: where to push. The
             probe's own position when not given.
         ablate: Erase the direction instead of pushing along it, where no answers are given.
-        data: Labelled statements to measure the natural gap on, as for probes train; what training
-            measured when not given.
-        random: Random directions of the same length to compare with.
-        tokens: Length of the continuation shown, where no answers are given.
+        data: The labelled statements that the probe was trained on, or others like them: labels
+            shuffled on them give the directions to compare with. Found again by themselves where
+            they are a set: or an unchanged file; evidence needs them.
+        random: Directions of the same length to compare with.
+        tokens: Length of the continuation shown, where no answers are given; 20 if omitted.
         out: A new .json file for the evidence.
         model: The model, if it is no longer to be found under the name it was trained with.
         format: The format of the data, if it is not found by itself.
@@ -48,12 +49,12 @@ class SteerSettings:
     wrong: tuple[str, ...] = ()
     prompts: Path | None = None
     first_token: bool = False
-    amount: float = 1.0
+    amount: float | None = None
     position: str | None = None
     ablate: bool = False
     data: tuple[str, ...] = ()
     random: int = 99
-    tokens: int = 20
+    tokens: int | None = None
     out: Path | None = None
     model: str | None = None
     format: str | None = None
@@ -68,10 +69,11 @@ class SteerSettings:
             raise UsageError("--answer and --wrong go together: log-odds are of one against others")
         if self.answer is not None and self.prompts is not None:
             raise UsageError("--answer and --wrong go with --prompt; a --prompts file has its own")
-        if not 0 < abs(self.amount) < math.inf:
+        if not 0 < abs(self.pushed) < math.inf:
             raise UsageError(f"--amount is {self.amount}; expected a finite number other than 0")
-        if self.judged and (self.amount < 0 or self.ablate):
-            what = "a negative --amount" if self.amount < 0 else "--ablate"
+        self._check_together()
+        if self.judged and (self.pushed < 0 or self.ablate):
+            what = "a negative --amount" if self.pushed < 0 else "--ablate"
             raise UsageError(
                 f"{what} is for prompts without answers; with answers prompts are pushed either "
                 "way, and the direction is erased too where there are corrupt prompts"
@@ -87,8 +89,28 @@ class SteerSettings:
                 f"--position is {self.position!r}; expected last, every or a token's index"
             )
         for name, least in (("random", 19), ("tokens", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"--{name} is {getattr(self, name)}; expected at least {least}")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"--{name} is {value}; expected at least {least}")
+
+    def _check_together(self) -> None:
+        """Refuse options that would do nothing beside the others."""
+        if self.ablate and self.amount is not None:
+            raise UsageError("--ablate erases the direction, so there is no --amount to push by")
+        if self.tokens is not None and self.judged:
+            raise UsageError("--tokens is for prompts without answers; with answers none are shown")
+        if self.first_token and not self.judged:
+            raise UsageError(
+                "--first-token is for answers; give --answer and --wrong, or --prompts"
+            )
+        for name in ("format", "group"):
+            if getattr(self, name) is not None and not self.data:
+                raise UsageError(f"--{name} says how to read --data; give that too")
+
+    @property
+    def pushed(self) -> float:
+        """How far to push, in natural gaps."""
+        return 1.0 if self.amount is None else self.amount
 
     @property
     def judged(self) -> bool:
@@ -98,20 +120,22 @@ class SteerSettings:
 
 def steer_probe(args: Sequence[str]) -> int:
     """``probes steer PROBE``: push a model along a probe's direction, and erase it."""
-    folder, rest = probe_first(args, "steer", SteerSettings)
+    what = "Push a model along a probe's direction: does what it says next depend on it?"
+    folder, rest = probe_first(args, "steer", SteerSettings, description=what)
     asked: SteerSettings = parse_fields(
         SteerSettings,
         overlay(SteerSettings),
         rest,
         options=(),
         prog="probes steer PROBE",
-        description="Push a model along a probe's direction: does what it says next depend on it?",
+        description=what,
     )
     from interp import terminal
 
     with terminal.logging_shown():
         from probes.selection import Trained
-        from probes.steering_report import asked_of, show_evidence, show_open
+        from probes.steering_inputs import asked_of
+        from probes.steering_report import show_evidence, show_open
 
         trained = Trained.load(folder)
         probe = trained.best

@@ -14,7 +14,7 @@ from interp.hooks import Site, capture
 from interp.models import load_model
 from interp.zoo.truth_world.statements import prompts, statements
 from interp.zoo.truth_world.world import world_of
-from probes import Probe
+from probes import Probe, StatementSet
 from probes.cli import main
 from probes.directions import Direction
 from probes.domains import Domain
@@ -101,15 +101,29 @@ def text_probe(
     return out
 
 
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The statements the world's probe was fitted to; ids are not read from files."""
+    rows = statements(world_of("truth-world"), "D0", n=72, part="train", seed=0)
+    data = StatementSet.build(
+        ids=rows.examples.tokens[:, 1:].tolist(),  # the first token is put before them again
+        labels=rows.true.tolist(),
+        groups=rows.examples.groups,
+        name="D0",
+    )
+    monkeypatch.setattr("probes.steering_report.own_statements", lambda _: data)
+
+
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.usefixtures("known")
 def test_a_file_of_prompts_ends_in_evidence(
     world_probe: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "evidence.json"
-    args = ["steer", str(world_probe), "--prompts", str(asked), "--random", "39"]
+    args = ["steer", str(world_probe), "--prompts", str(asked), "--random", "199"]
     assert main([*args, "--out", str(out)]) == 0
     text = said(capsys)
     for part in (
@@ -119,7 +133,7 @@ def test_a_file_of_prompts_ends_in_evidence(
         "the push along truth",
         "load-bearing",
         "Removing truth costs",
-        "like-covariance",
+        "shuffled-label",
         str(out),
     ):
         assert part in text
@@ -132,6 +146,72 @@ def test_a_file_of_prompts_ends_in_evidence(
     assert "is there already" in capsys.readouterr().err
 
 
+def test_without_the_statements_there_is_no_verdict(
+    world_probe: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["steer", str(world_probe), "--prompts", str(asked), "--random", "19"]
+    assert main(args) == 0
+    text = said(capsys)
+    assert "are not found unchanged, and there is no verdict" in text
+    assert "isotropic directions as long" in text and "load-bearing" not in text
+    assert main([*args, "--out", str(tmp_path / "e.json")]) == 2
+    assert "are not found unchanged" in capsys.readouterr().err
+    assert not (tmp_path / "e.json").exists()
+
+
+def test_prompts_about_statements_it_was_fitted_to_are_refused(
+    text_probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (text_probe.parent / "data.csv").open() as file:
+        texts = [line.partition(",")[0] for line in list(file)[1:]]
+    known = set(Probe.load(text_probe).training_rows)
+    hashed = dict(
+        zip(
+            texts,
+            StatementSet.build(texts, [i % 2 for i in range(len(texts))]).row_hashes,
+            strict=True,
+        )
+    )
+    fitted = [text for text in texts if hashed[text] in known]
+    path = tmp_path / "asked.jsonl"
+
+    def ask(wanted: list[str], group: str = "g{}") -> int:
+        rows = [
+            {"clean": f"{t} w20", "answer": " w5", "wrong": " w6", "group": group.format(i)}
+            for i, t in enumerate(wanted)
+        ]
+        path.write_text("\n".join(map(json.dumps, rows)))
+        return main(["steer", str(text_probe), "--prompts", str(path), "--random", "19"])
+
+    assert ask(fitted[:6]) == 2
+    assert f"fitted to ({fitted[0]!r})" in capsys.readouterr().err
+    # Names of groups in two files have nothing to do with each other.
+    assert ask([f"w{i} w20 w21" for i in range(7, 13)], group="row {}") == 0
+    assert "the push along probe" in said(capsys)
+
+
+def test_statements_with_labels_turned_round_are_refused(
+    text_probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (text_probe.parent / "data.csv").read_text().splitlines()
+    turned = [f"{line[:-1]}{1 - int(line[-1])}" for line in lines[1:]]
+    (tmp_path / "turned.csv").write_text("\n".join([lines[0], *turned]))
+    args = ["--prompt", "w7 w8", "--data", str(tmp_path / "turned.csv")]
+    assert main(["steer", str(text_probe), *args]) == 2
+    assert "it points to label 0" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("known")
+def test_one_pair_of_prompts_is_shown_without_a_verdict(
+    world_probe: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text(asked.read_text().splitlines()[0])
+    assert main(["steer", str(world_probe), "--prompts", str(path), "--random", "19"]) == 0
+    assert "there is no verdict" in said(capsys)
+
+
+@pytest.mark.usefixtures("known")
 def test_where_nothing_reads_it_there_is_no_load(
     world_probe: Path, asked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +222,7 @@ def test_where_nothing_reads_it_there_is_no_load(
     assert "does not measurably" in text
 
 
+@pytest.mark.usefixtures("known")
 def test_without_labels_there_is_only_the_push(
     world_probe: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,7 +247,7 @@ def test_a_text_is_continued_with_and_without_the_push(
     assert main([*args, "--amount", "-4", "--random", "19"]) == 0
     text = said(capsys)
     assert text.count("prompt: w") == 2 and text.count("before: 'w") == 2
-    assert "pushed by -4 ×" in text and "19 random directions move it by" in text
+    assert "pushed by -4 ×" in text and "19 isotropic directions as long move it by" in text
     assert "is no verdict" in text
     assert main([*args, "--ablate", "--position", "every"]) == 0
     text = said(capsys)
@@ -181,15 +262,16 @@ def test_answers_on_the_command_line_are_judged_where_there_are_several_prompts(
     args += ["--random", "19"]
     assert main([*args, "--prompt", "w7 w8 w9"]) == 0
     text = said(capsys)
-    assert "One prompt has no interval, so there is no verdict" in text
+    assert "has no interval, so there is no verdict" in text
     assert "load-bearing" not in text
     texts = [f"w{i} w8 w9" for i in range(10, 16)]
     data = text_probe.parent / "data.csv"
-    assert main([*args, "--data", str(data), "--prompt", *texts]) == 0
-    text = said(capsys)
-    assert "the push along probe" in text and "19 of" in text and "shuffled-label" in text
+    for given in (["--data", str(data)], []):  # found again by itself
+        assert main([*args, *given, "--prompt", *texts]) == 0
+        text = said(capsys)
+        assert "the push along probe" in text and "19 of" in text and "shuffled-label" in text
     assert main([*args, "--prompt", "w7", "--out", str(tmp_path / "e.json")]) == 2
-    assert "gives no evidence" in capsys.readouterr().err
+    assert "has no interval, so there is no verdict" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -205,6 +287,10 @@ def test_answers_on_the_command_line_are_judged_where_there_are_several_prompts(
         (["--prompts", "x.jsonl", "--amount", "-1"], "a negative --amount is for prompts without"),
         (["--prompts", "x.jsonl", "--ablate"], "--ablate is for prompts without answers"),
         (["--prompt", "w7", "--out", "e.json"], "--out keeps evidence, which needs answers"),
+        (["--prompt", "w7", "--ablate", "--amount", "5"], "there is no --amount to push by"),
+        (["--prompts", "x", "--tokens", "5"], "--tokens is for prompts without answers"),
+        (["--prompt", "w7", "--first-token"], "--first-token is for answers"),
+        (["--prompt", "w7", "--group", "g"], "--group says how to read --data"),
         (["--prompt", "w7", "--position", "first"], "expected last, every or a token's index"),
         (["--prompt", "w7", "--random", "3"], "--random is 3; expected at least 19"),
         (["--prompt", "w7", "--tokens", "-1"], "--tokens is -1"),
