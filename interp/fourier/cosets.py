@@ -196,7 +196,8 @@ def _partitions(
 ) -> tuple[Float[Tensor, "coset g"], Int[Tensor, " coset"], Int[Tensor, " partition"]]:
     """Cosets of all subgroups as indicator rows, each partition once, and whose they are."""
     known: set[tuple[int, ...]] = set()
-    rows, owner, counts = [], [], []
+    rows, owner = [], []
+    counts: list[int] = []
     for subgroup in held:
         members = torch.tensor(sorted(subgroup))
         # The least element of xH, or of Hx, names the coset.

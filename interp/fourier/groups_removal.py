@@ -9,7 +9,10 @@ Controls, two families, both random subspaces of the same dimension without end:
 
 * **random-subspace**: of all neurons.
 * **random-product-subspace**: of the span of H̄, where the neurons vary with ab at all. The harder
-  one: any such subspace takes away something about ab. For single representations only, since
+  one: any such subspace takes something away from every representation, while one representation
+  removed leaves the others whole. Networks with several key representations can spare any one of
+  them, so a single one is often not load-bearing beside these, though all together are beside
+  the first. For single representations only, since
   key representations together are nearly all of that span.
 """
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from interp.fourier.basis import FourierError
 from interp.fourier.groups import Group
 from interp.fourier.modular import neuron_readout
-from interp.fourier.pairs import run_pairs
+from interp.fourier.pairs import modulus, pair_tokens
 from interp.hooks import session
 from interp.models import Model
 
@@ -88,37 +88,34 @@ class Shares:
 
 
 @torch.no_grad()
-def run_group(model: Model, group: Group) -> GroupRun:
+def run_group(model: Model, group: Group, *, batch_size: int = 2048) -> GroupRun:
     """Run a one-layer model on all pairs of a group's elements.
 
     Args:
         model: Reads ``a b =``, the elements being tokens 0 … |G| − 1; learnt or not.
         group: Only its order matters here.
+        batch_size: Pairs at a time.
 
     Raises:
         FourierError: the model has another shape, or another number of elements.
     """
-    ran = run_pairs(model)
-    if ran.p != group.order:
-        raise FourierError(
-            f"{model.spec.name} has {ran.p} elements and {group.name} has {group.order}"
-        )
-    n = group.order
-    pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n))
-    tokens = torch.cat([pairs, torch.full((n * n, 1), n)], dim=1)
-    before = []
-    with session(model, capture=["L0.mlp_pre"]) as s:
-        for batch in tokens.split(2048):
-            s.run(batch)
+    p = modulus(model)
+    if p != group.order:
+        raise FourierError(f"{model.spec.name} has {p} elements and {group.name} has {group.order}")
+    before, neurons, logits = [], [], []
+    with session(model, capture=["L0.mlp_pre", "L0.mlp_post"]) as s:
+        for tokens in pair_tokens(p).split(batch_size):
+            logits.append(s.run(tokens)[:, -1, :p].cpu().double())
             before.append(s["L0.mlp_pre@-1"].cpu().double())
-    inner = torch.cat(before).unflatten(0, (n, n))
+            neurons.append(s["L0.mlp_post@-1"].cpu().double())
+    inner = torch.cat(before).unflatten(0, (p, p))
     inner = inner - inner.mean((0, 1))
     W_a, W_b = inner.mean(1), inner.mean(0)
     total = float(inner.square().sum())
-    kept = n * float(W_a.square().sum() + W_b.square().sum())
+    kept = p * float(W_a.square().sum() + W_b.square().sum())
     return GroupRun(
-        logits=ran.logits.double(),
-        neurons=ran.neurons.double(),
+        logits=torch.cat(logits).unflatten(0, (p, p)),
+        neurons=torch.cat(neurons).unflatten(0, (p, p)),
         W_a=W_a,
         W_b=W_b,
         W_U=neuron_readout(model).T.cpu().double(),
@@ -138,17 +135,16 @@ def shares_of(run: GroupRun, group: Group, *, n_relabellings: int = 99, seed: in
     Raises:
         FourierError: logits of another shape, not finite, or the same for all pairs.
     """
-    similarity = logit_similarity(run.logits, group)
+    centred = _centred(run.logits, group)
     generator = torch.Generator().manual_seed(seed)
     largest = []
     for _ in range(n_relabellings):
         order = torch.randperm(group.order, generator=generator)
-        renamed = run.logits[order][:, order][:, :, order]
-        largest.append(float(logit_similarity(renamed, group).max()))
+        largest.append(float(_similarity(centred, group, order).max()))
     chance = torch.tensor([r.rank / (group.order - 1) for r in group.irreps], dtype=torch.float64)
     chance[0] = 0.0
     return Shares(
-        similarity=similarity,
+        similarity=_similarity(centred, group, torch.arange(group.order)),
         relabelled=torch.tensor(largest, dtype=torch.float64),
         chance=chance,
         W_a=weight_shares(run.W_a, group),
@@ -164,18 +160,7 @@ def logit_similarity(logits: Float[Tensor, "g g g"], group: Group) -> Float[Tens
     Raises:
         FourierError: logits of another shape, not finite, or the same for all pairs.
     """
-    centred = _centred(logits, group)
-    total = float(centred.square().sum())
-    if not total > 1e-20 * float(logits.double().square().sum()):
-        raise FourierError("the logits are the same for all pairs: nothing varies")
-    # Only abc⁻¹ matters, so |G|³ terms become |G| sums.
-    by_quotient = group.quotients[group.table]  # [a, b, c]: (ab)c⁻¹
-    added = torch.bincount(by_quotient.flatten(), weights=centred.flatten(), minlength=group.order)
-    characters = torch.stack([irrep.character for irrep in group.irreps])
-    norms = group.order * characters.square().sum(1).sqrt()
-    found = characters @ added / (norms * total**0.5)
-    found[0] = 0.0  # centred logits have nothing there but rounding
-    return found
+    return _similarity(_centred(logits, group), group, torch.arange(group.order))
 
 
 def weight_shares(
@@ -239,4 +224,19 @@ def _centred(logits: Tensor, group: Group) -> Float[Tensor, "g g g"]:
         )
     wide = logits.detach().cpu().double()
     wide = wide - wide.mean(2, keepdim=True)
-    return wide - wide.mean((0, 1))
+    centred = wide - wide.mean((0, 1))
+    if not float(centred.square().sum()) > 1e-20 * float(logits.double().square().sum()):
+        raise FourierError("the logits are the same for all pairs: nothing varies")
+    return centred
+
+
+def _similarity(centred: Tensor, group: Group, order: Tensor) -> Float[Tensor, " irrep"]:
+    """The cosines, with the i-th row standing for the element ``order[i]``."""
+    # Only abc⁻¹ matters, so |G|³ terms become |G| sums.
+    of = group.quotients[:, order][group.table[order][:, order]]
+    added = torch.bincount(of.flatten(), weights=centred.flatten(), minlength=group.order)
+    characters = torch.stack([irrep.character for irrep in group.irreps])
+    norms = group.order * characters.square().sum(1).sqrt()
+    found = characters @ added / (norms * centred.square().sum().sqrt())
+    found[0] = 0.0  # centred logits have nothing there but rounding
+    return found

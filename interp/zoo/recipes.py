@@ -120,6 +120,12 @@ RECIPES: dict[str, Recipe] = {
         summary="the same for permutations of 5",
         minutes=1,
     ),
+    "multiply-2x2": Recipe(
+        function="interp.zoo.multiply.making:train",
+        config="interp.zoo.multiply.making:MultiplyConfig",
+        summary="a small GPT that multiplies two-digit numbers, taught running sums on the side",
+        minutes=5,
+    ),
 }
 """A bundled model's name, without ``zoo:``, to its recipe."""
 

@@ -1,0 +1,96 @@
+"""Critical data size: below how many training pairs does a model not generalise?
+
+Varma et al. (2023): memorising costs more weight the more pairs there are, generalising does not,
+so there is a size D_crit at which both cost the same. Two ways to find it:
+
+* **semi-grokking**: train from scratch on D pairs. Near D_crit models end between the two.
+* **ungrokking**: go on training a model that has grokked, on D of its pairs. Below D_crit it
+  forgets how to add.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from interp.fourier.basis import FourierError
+
+
+@dataclass(frozen=True)
+class CriticalSize:
+    """Where held-out accuracy crosses a level.
+
+    Attributes:
+        size: Geometric mean over seeds, in training pairs; None where some seed does not cross.
+        interval: 95 % interval over seeds, Student's t on log sizes; None where there is none.
+        by_seed: Each seed's; None where its accuracy does not cross the level.
+        level: The accuracy.
+        reason: Why there is no size or no interval; None where there are both.
+    """
+
+    size: float | None
+    interval: tuple[float, float] | None
+    by_seed: tuple[float | None, ...]
+    level: float
+    reason: str | None
+
+
+def critical_size(
+    sizes: Sequence[float], accuracies: Float[Tensor, "seed size"], *, level: float = 0.5
+) -> CriticalSize:
+    """Read the critical data size off held-out accuracies.
+
+    For each seed: the last size below the level, and the next, with log size taken to be linear in
+    accuracy between them.
+
+    Args:
+        sizes: Training pairs, ascending.
+        accuracies: On pairs never trained on, at the end of training.
+        level: Crossed at the critical size.
+
+    Raises:
+        FourierError: sizes that do not ascend, accuracies of another shape or outside 0 to 1.
+    """
+    table = accuracies.detach().double().numpy()
+    if table.ndim != 2 or not len(table) or table.shape[1] != len(sizes) or len(sizes) < 2:
+        raise FourierError(
+            f"accuracies of shape {list(table.shape)} for {len(sizes)} sizes: expected "
+            "[seed, size] with two sizes at least"
+        )
+    if any(a >= b for a, b in pairwise(sizes)) or not sizes[0] > 0:
+        raise FourierError(f"sizes must be positive and ascend, got {list(sizes)}")
+    if not ((table >= 0) & (table <= 1)).all() or not 0 < level < 1:
+        raise FourierError("accuracies and level must be shares between 0 and 1")
+    logs = np.log(np.asarray(sizes, dtype=float))
+    by_seed = tuple(_crossing(logs, row, level) for row in table)
+    crossed = [size for size in by_seed if size is not None]
+    if len(crossed) < len(by_seed):
+        low = sum(bool(row[-1] < level) for row in table)
+        high = len(by_seed) - len(crossed) - low
+        reason = f"of {len(by_seed)} seeds "
+        parts = [f"{low} stay below {level:.0%} at the largest size"] * bool(low)
+        parts += [f"{high} are above it at every size"] * bool(high)
+        return CriticalSize(None, None, by_seed, level, reason + " and ".join(parts))
+    mean = float(np.log(crossed).mean())
+    if len(crossed) < 2:
+        reason = "one seed gives no interval"
+        return CriticalSize(math.exp(mean), None, by_seed, level, reason)
+    half = float(stats.t.ppf(0.975, len(crossed) - 1)) * float(stats.sem(np.log(crossed)))
+    interval = (math.exp(mean - half), math.exp(mean + half))
+    return CriticalSize(math.exp(mean), interval, by_seed, level, None)
+
+
+def _crossing(logs: np.ndarray, row: np.ndarray, level: float) -> float | None:
+    below = np.flatnonzero(row < level)
+    if not len(below) or below[-1] == len(row) - 1:
+        return None
+    i = int(below[-1])
+    share = (level - row[i]) / (row[i + 1] - row[i])
+    return math.exp(float(logs[i] + share * (logs[i + 1] - logs[i])))
