@@ -100,7 +100,9 @@ class Continuations:
             raise ContinuationsError(f"{name!r} has no answers; give `answer` and `answer_at`")
         against = examples.wrong if wrong is None else wrong
         if against is None:
-            raise ContinuationsError(f"{name!r} has no wrong answers; give wrong=…, one a row")
+            raise ContinuationsError(
+                f"{name!r} has no wrong answers; give one a row (wrong=…; in a file, a key wrong)"
+            )
         if against.is_floating_point() or against.dtype == torch.bool:
             raise ContinuationsError(f"wrong answers must be token ids, got {against.dtype}")
         against = against[:, None] if against.ndim == 1 else against

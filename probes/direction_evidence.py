@@ -10,12 +10,13 @@ beside directions that mean nothing, fitted to shuffled labels (``probes.directi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from interp.evidence import Evidence, EvidenceTable, Metric, RandomDraws, correct, weigh
+from interp.evidence.evidence import short, span
 from interp.models import Model
 from probes.continuations import Continuations
 from probes.direction_effects import Effect, Kind, erase, erase_leace, require_unseen, steer
@@ -202,8 +203,41 @@ def direction_evidence(
     for kind in CALLED:
         of_kind = [i for i, (_, effect) in enumerate(found) if effect.kind == kind]
         for i, row in zip(of_kind, correct([rows[i] for i in of_kind]), strict=True):
-            rows[i] = row
+            rows[i] = replace(row, reason=_worded(row, kind))
     return DirectionEvidence(tuple(rows), tuple(effect for _, effect in found))
+
+
+def _worded(row: Evidence, kind: Kind) -> str:
+    """The row's reason, in words for what was done: nothing is removed where something is added."""
+    if kind != "push":
+        return row.reason.replace(f"Removing {row.subject}", f"Erasing {row.subject}").replace(
+            f"removing {row.subject}", f"erasing {row.subject}"
+        )
+    if row.interval[1] < -row.resolution:
+        return (
+            f"{row.subject.capitalize()} moves the log-odds away from what label 1 should make "
+            f"likelier: {short(row.effect)} {row.units}, {row.confidence:.0%} interval "
+            f"{span(row.interval)}."
+        )
+    push = row.subject[0].upper() + row.subject[1:]
+    for said, instead in (
+        (
+            f"Removing {row.subject} does not measurably worsen {row.metric}:",
+            f"{push} does not measurably move the log-odds:",
+        ),
+        (
+            f"Removing {row.subject} does not measurably cost more than",
+            f"{push} does not measurably move them further than",
+        ),
+        (f"Removing {row.subject} costs", f"{push} moves the log-odds further than others:"),
+        (
+            f"cost at least as much as removing {row.subject}",
+            f"move the log-odds at least as far as {row.subject}",
+        ),
+    ):
+        if said in row.reason:
+            return row.reason.replace(said, instead)
+    return row.reason
 
 
 def _weighed(direction: Direction, effect: Effect, *, alpha: float, seed: int) -> Evidence:

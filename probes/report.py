@@ -42,19 +42,20 @@ def conclusion(
             "label 0 above label 1 here. That is no evidence of the signature it was trained for."
         )
     if held_out["auroc_low"] <= 0.5:
-        return f"No evidence of a signature: the AUROC's interval {interval} covers .5."
+        return f"No evidence of a signature: {_covers(held_out, interval)}."
     if null is not None and held_out["auroc"] <= null["percentile_95"]:
         return (
             "No evidence of a signature: probes fitted to shuffled labels do as well (95th "
             f"percentile {null['percentile_95']:.3f}; {found})."
         )
-    if held_out["lead_over_length_low"] <= 0:
+    beaten = baselines is not None and baselines["lead_low"] <= 0
+    if held_out["lead_over_length_low"] <= 0 and not beaten:
         return (
             f"No evidence of a signature beyond length: the interval of its lead over the number "
             f"of tokens, [{held_out['lead_over_length_low']:+.3f}, "
             f"{held_out['lead_over_length_high']:+.3f}], reaches zero ({found})."
         )
-    if baselines is not None and baselines["lead_low"] <= 0:
+    if baselines is not None and beaten:
         return (
             f"No evidence of a signature beyond the strongest baseline: {baselines['strongest']} "
             f"alone reach AUROC {_strongest(baselines)['auroc']:.3f}, and the interval of the "
@@ -66,6 +67,16 @@ def conclusion(
     return (
         f"A signature: the direction separates label 1 from label 0 with AUROC interval {interval}"
         f", {' and '.join('above ' + one for one in above)}."
+    )
+
+
+def _covers(held_out: Mapping[str, Any], interval: str) -> str:
+    if held_out["auroc"] < 1:
+        return f"the AUROC's interval {interval} covers .5"
+    return (
+        f"all {held_out['n']} held-out statements are ranked rightly, but their "
+        f"{held_out['n_groups']} groups are too few for an interval that keeps away from .5, "
+        f"{interval}; six groups with each label are the least"
     )
 
 

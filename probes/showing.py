@@ -27,7 +27,7 @@ def show_trained(trained: Trained) -> None:
         heads = ("probe", "cross-validated AUROC", "held-out AUROC", "verdict")
         terminal.console().print(terminal.table(heads, rows))
         terminal.show(
-            "* does best in cross-validation on the training statements, and is shown below. The "
+            "* does best in cross-validation on the training statements, and is shown below. The\n"
             "verdicts of the others are not corrected for their number.\n"
         )
     for name, why in trained.failed:

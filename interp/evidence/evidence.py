@@ -148,7 +148,7 @@ class Evidence:
             "signature (control)": f"{short(self.signature)} ({short(self.signature_null, 2)})\n"
             f"{self.signature_name}{absent}",
             "effect (share)": f"{short(self.effect)} {self.units}{share}\n{span(self.interval)}",
-            "controls, mean to max": f"{short(mean, 2)} to {short(max(self.controls), 2)}\n"
+            "controls, mean to max": f"{short(mean, 2)} to {short(max(self.controls))}\n"
             f"{n} of {count(self.n_possible)}\n{self.control_family}{match}",
             "p (smallest)": f"{short(self.p_value, 2)} ({short(self.p_smallest, 2)})\n"
             f"{len(self.null_effects)} of {count(self.n_null_possible)}{adjusted}",

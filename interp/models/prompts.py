@@ -128,9 +128,14 @@ def read_prompts(
         raise PromptsError(f"{path} holds no prompts{left}; expected one JSON object a line")
     reader.check_groups(rows)
     n_cut = sum(row.n_cut for row in rows)
-    if n_duplicates or n_cut or n_unequal:
-        said = "%s: %d rows repeat others, %d answers are cut to a token, %d rows are left out"
-        log.warning(said, path.name, n_duplicates, n_cut, n_unequal)
+    odd = (
+        (n_duplicates, "rows repeat others"),
+        (n_cut, "answers are cut to a token"),
+        (n_unequal, "rows are left out"),
+    )
+    if any(count for count, _ in odd):
+        said = ", ".join(f"{count} {what}" for count, what in odd if count)
+        log.warning("%s: %s", path.name, said)
     return _prompt_set(rows, path.name, (n_duplicates, n_cut, n_unequal))
 
 
@@ -237,7 +242,7 @@ class _Reader:
             raise self.error(
                 number,
                 f"{key!r} is {len(ids)} tokens; expected one. Take only the first of each "
-                "(first_token) if that is enough to tell the answers apart",
+                "(first_token; on a command line --first-token) if these tell the answers apart",
             )
         return ids[0], int(len(ids) > 1)
 

@@ -92,6 +92,8 @@ class SteerSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"--{name} is {value}; expected at least {least}")
+        if self.prompts is not None and not self.prompts.is_file():
+            raise UsageError(f"--prompts {self.prompts}: there is no such file")
 
     def _check_together(self) -> None:
         """Refuse options that would do nothing beside the others."""

@@ -132,7 +132,7 @@ def test_a_file_of_prompts_ends_in_evidence(
         "natural gap",
         "the push along truth",
         "load-bearing",
-        "Removing truth costs",
+        "Erasing truth costs",
         "shuffled-label",
         str(out),
     ):
@@ -295,7 +295,7 @@ def test_answers_on_the_command_line_are_judged_where_there_are_several_prompts(
         (["--prompt", "w7", "--random", "3"], "--random is 3; expected at least 19"),
         (["--prompt", "w7", "--tokens", "-1"], "--tokens is -1"),
         (["--prompt", "w7", "--promts", "x"], "unknown"),
-        (["--prompts", "none.jsonl"], "none.jsonl: No such file"),
+        (["--prompts", "none.jsonl"], "none.jsonl: there is no such file"),
         (["--prompt", "w7", "--position", "5"], "there is no place 5"),
         (["--prompt", "w7", "--answer", " w5 w6", "--wrong", " w9"], "'answer' is 2 tokens"),
         (["--prompt", "w7", "--answer", " w5", "--wrong", " w5"], "begin with the same token"),
