@@ -97,7 +97,7 @@ def _split(
         biased=biased,
         targets=biased.groups,
         neutral=model.tokenize(neutral_texts()[part::3], name=f"neutral sentences {part + 1}"),
-        recognition=_named(asked, model, frames, ids) if part == TEST else None,
+        recognition=None if part == SELECT else _named(asked, model, frames, ids),
     )
 
 

@@ -99,12 +99,12 @@ def _splits(config: Config, world: World) -> dict[str, Any]:
             biased=biased,
             targets=biased.groups,
             neutral=corpus(world, n=_NEUTRAL, neutral=True, seed=config.seed + 20 + number),
-            recognition=_named(config, world) if name == "test" else None,
+            recognition=None if name == "select" else _named(config, world, part, number),
         )
     return made
 
 
-def _named(config: Config, world: World) -> Examples:
+def _named(config: Config, world: World, part: Part, number: int) -> Examples:
     """Sentences that name a reference and no target; the answer is one of its words."""
     import torch
 
@@ -113,7 +113,9 @@ def _named(config: Config, world: World) -> Examples:
     from interp.zoo.bias_world.world import NEUTRAL, REFERENCES
 
     parts = [
-        sentences(world, NEUTRAL, n=40, reference=name, part="test", seed=config.seed).examples
+        sentences(
+            world, NEUTRAL, n=40, reference=name, part=part, seed=config.seed + number
+        ).examples
         for name in REFERENCES
     ]
     answers = [

@@ -62,6 +62,7 @@ def carrying(
     kinds: Sequence[Kind] = ("neutral mean", "zero"),
     shortlist: int = 64,
     most_ce: float = 0.03,
+    most_lost: float = 0.05,
     n_random: int = 99,
     n_directions: int = 19,
     seed: int,
@@ -78,7 +79,7 @@ def carrying(
         test: Where everything reported is measured.
         scores: What each target's bias is laid against, such as planted or survey values. The
             model's own bias on ``select`` when omitted.
-        recognised: Measured on ``recognition`` of the test split, such as accuracy.
+        recognised: Measured on ``recognition`` of the splits, such as accuracy; higher is better.
         direction: A concept's direction in the space of activations, to be projected out.
         tokens: Which tokens are touched; when omitted the real ones, without the mark at the
             beginning, on which autoencoders are not trained.
@@ -86,6 +87,8 @@ def carrying(
         kinds: What the latents are set to: their mean on neutral text, on the biased prompts, or 0.
         shortlist: How many latents are tried alone.
         most_ce: Most nats a token that an edit may add on neutral text while tuning.
+        most_lost: Most of ``recognised`` that an edit may take while tuning, where that split says
+            how to measure it: an edit that erases the concept removes its bias too.
         n_random: Random sets of latents.
         n_directions: Random directions.
         seed: Draws random sets and directions, and seeds the intervals.
@@ -106,7 +109,14 @@ def carrying(
         raise SaeError("edited alone, no latent lowers the bias slope: there is none to edit")
     counts = [n for n in counts if n <= len(ranked)] or [len(ranked)]
     edits = {(kind, n): set_latents(ranked[:n], values[kind]) for kind in kinds for n in counts}
-    kind, n, tuned = job.tune(tune, slopes_over(tune.targets, scores), edits, most_ce=most_ce)
+    kind, n, tuned = job.tune(
+        tune,
+        slopes_over(tune.targets, scores),
+        edits,
+        most_ce=most_ce,
+        recognised=recognised,
+        most_lost=most_lost,
+    )
 
     site = job.site
     generator = torch.Generator().manual_seed(seed)

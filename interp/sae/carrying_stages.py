@@ -133,22 +133,29 @@ class Stages:
         edits: Mapping[tuple[Kind, int], LatentEdit],
         *,
         most_ce: float,
+        recognised: Metric | None,
+        most_lost: float,
     ) -> tuple[Kind, int, tuple[Mapping[str, Any], ...]]:
         """Choose kind and number: what leaves least slope, among what costs little enough."""
         changes = [splice(self.dictionary, edit) for edit in edits.values()]
         bias = self.sweep(split.biased, changes, self.metric)
         gone = share_of_slope_gone(slopes, bias.clean[0].numpy(), bias.changed[0].numpy())
         ce = self.sweep(split.neutral, changes, loss).harm("loss").mean(1).numpy()
+        lost = np.zeros(len(changes))
+        if recognised is not None and split.recognition is not None:
+            seen = self.sweep(split.recognition, changes, recognised)
+            lost = (seen.clean[0].mean() - seen.changed[0].mean(1)).numpy()
         tuned = tuple(
-            {"kind": kind, "n": n, "slope": float(s), "ce": float(c)}
-            for (kind, n), s, c in zip(edits, gone, ce, strict=True)
+            {"kind": kind, "n": n, "slope": float(s), "ce": float(c), "recognition_lost": float(r)}
+            for (kind, n), s, c, r in zip(edits, gone, ce, lost, strict=True)
         )
-        cheap = ce <= most_ce
+        cheap = (ce <= most_ce) & (lost <= most_lost)
         if not cheap.any():
             log.warning(
-                "every edit adds more than %g nats on neutral text while tuning; the cheapest, "
-                "%.3g, is kept",
+                "every edit adds more than %g nats on neutral text while tuning, or takes more "
+                "than %g of the recognition; the one that adds least, %.3g, is kept",
                 most_ce,
+                most_lost,
                 ce.min(),
             )
         left = np.where(cheap, np.abs(1 - gone), np.inf) if cheap.any() else ce

@@ -162,7 +162,9 @@ class ConceptBias:
         from interp.plots.concepts import bias_by_layer
 
         def column(method: str, name: str) -> list[float]:
-            return [getattr(row, name) for row in self.amplitudes if row.method == method]
+            rows = {row.site: row for row in self.amplitudes if row.method == method}
+            # An autoencoder belongs to one site; the others have no number.
+            return [getattr(rows[s], name) if s in rows else float("nan") for s in self.sites]
 
         return bias_by_layer(
             self.sites,
