@@ -44,7 +44,7 @@ def tuned(monkeypatch):
 
     def choose(recognition):
         split = BiasSplit(three, TARGETS, three, recognition=recognition)
-        kind, n, rows = stages.tune(
+        _, n, rows = stages.tune(
             split,
             slopes_over(TARGETS, SCORES),
             EDITS,
