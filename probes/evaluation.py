@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ from interp.models import Model
 from probes.activations import extract_sites
 from probes.cache import ActivationCache
 from probes.comparison import text_scores, yardsticks
-from probes.data import FRAMINGS, DataError, StatementSet, framed
+from probes.data import DataError, StatementSet
 from probes.probe import Probe, ProbeError
+from probes.seen import trained_on
 from probes.training import measure, notes
 
 
@@ -52,9 +52,7 @@ def evaluate(
         raise ProbeError(
             "this probe does not say which label was longer in training; train it anew"
         )
-    known = set(probe.training_rows)
-    seen = _seen(data, known, seed=probe.seed)
-    new = [i for i, row in enumerate(data.row_hashes) if row not in known and i not in seen]
+    new = np.flatnonzero(~trained_on(data, probe.training_rows))
     unseen = data.select(new)
     _require_both(unseen, data, len(data) - len(new))
     found = extract_sites(
@@ -91,20 +89,6 @@ def evaluate(
         "skipped": {reason: list(places) for reason, places in found.skipped.items()},
         "notes": notes(data),
     }
-
-
-def _seen(data: StatementSet, known: set[str], *, seed: int) -> set[int]:
-    """Rows whose statement was trained on in another framing, or in none."""
-    bare = replace(data, prompts=None)
-    texts: set[str] = set()
-    for framing in (None, *FRAMINGS):
-        try:
-            asked = bare if framing is None else framed(bare, framing, seed=seed)
-        except DataError:  # it needs pairs, and there are none
-            continue
-        hashes = asked.row_hashes
-        texts |= {text for text, row in zip(asked.texts, hashes, strict=True) if row in known}
-    return {i for i, text in enumerate(data.texts) if text in texts}
 
 
 def _require_both(unseen: StatementSet, data: StatementSet, n_known: int) -> None:

@@ -13,6 +13,7 @@ from probes.card import ProbeError
 from probes.data import StatementSet
 from probes.fit.rule import LinearRule, NetRule
 from probes.probe import Probe
+from probes.seen import training_hashes
 
 
 def freeze(
@@ -63,7 +64,7 @@ def freeze(
         data_hash=data.hash,
         seed=seed,
         metrics=dict(metrics or {}),
-        training_rows=fitted.row_hashes,
+        training_rows=training_hashes(fitted),
         dtype=activations.dtype,
         revision=activations.revision,
         scale=rule.scale,

@@ -48,8 +48,8 @@ class Probe:
         data_hash: SHA-256 of the whole training file's statements, held-out ones included.
         seed: Of the split, the shuffles and the bootstrap.
         metrics: What training measured, as plain values.
-        training_rows: Short hashes of the statements it was fitted to, so that they are never
-            counted as held out.
+        training_rows: Short hashes of the statements it was fitted to, with their framing and
+            without (``probes.seen``), so that they are never counted as held out.
         dtype: The type of the model's weights.
         revision: The model's revision on the Hub, where one was asked for.
         scale: What features were divided by in the fit, zero for those left out; None where they

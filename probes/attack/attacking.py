@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from interp.configs import near
 from interp.hooks import Site
@@ -28,12 +27,13 @@ from probes.activations import checked_site
 from probes.attack.measuring import AttackRow, Judge
 from probes.attack.monitor_parts import View
 from probes.attack.monitors import MONITORS, PROBE, RATE, fit_monitor, probe_monitor
+from probes.attack.parting import three_parts
 from probes.attack.prompts import AttackError, AttackPrompts, Suffix, attack_prompts
 from probes.attack.result import AttackResult
 from probes.attack.rounds import Rounds
 from probes.attack.training import Budget
-from probes.data import DataError, StatementSet
-from probes.data.split import Rows, check_split, group_split
+from probes.data import StatementSet
+from probes.data.split import Rows
 from probes.extraction import Position
 from probes.fit import FitError
 from probes.probe import Probe
@@ -41,9 +41,6 @@ from probes.probe import Probe
 __all__ = ["AttackError", "AttackResult", "AttackRow", "Budget", "attack_monitors", "probe_name"]
 
 log = logging.getLogger(__name__)
-
-# Share of the statements to fit monitors on; the rest is halved for practice and judging.
-_KNOWN = 0.4
 
 
 def attack_monitors(
@@ -60,7 +57,7 @@ def attack_monitors(
     n_next: int = 1,
     n_random: int = 5,
     seed: int = 0,
-    trained: Mapping[str, Suffix] | None = None,
+    resume: Callable[[Mapping[str, Any]], Mapping[str, Suffix]] | None = None,
 ) -> AttackResult:
     """Attack monitors with soft suffixes and measure what is left of them on held-out prompts.
 
@@ -81,14 +78,14 @@ def attack_monitors(
         n_next: Predictions on which behaviour is judged, see ``attack_prompts``.
         n_random: Random suffixes for every attack.
         seed: Of the split, the fits, the suffixes and the bootstrap.
-        trained: Suffixes of an interrupted run with the same settings, which are not trained
-            again (``AttackResult.suffixes``).
+        resume: Given ``AttackResult.settings``, returns the suffixes of an interrupted run with
+            the same ones, which are not trained again (``probes.attack.saving.suffixes_in``).
 
     Returns:
         The result. Interrupted with Ctrl-C, what was done so far, and ``interrupted`` says so.
 
     Raises:
-        AttackError: settings that allow no attack.
+        AttackError: settings that allow no attack, or no suffix could be trained.
         ProbeError: the probe belongs to another model.
         DataError: the statements cannot be read, or are too few to be parted in three.
         FitError: a monitor cannot be fitted.
@@ -110,21 +107,12 @@ def attack_monitors(
         probe=probe,
         label=label,
         budget=budget,
+        rounds=rounds,
         n_random=n_random,
         seed=seed,
-        suffixes=dict(trained or {}),
     )
-    jobs, interrupted = 1 + rounds * len(fight.monitors), None
-    with progress("attacking", total=max(1, jobs * budget.steps)) as advance:
-        try:
-            fight.run(rounds, advance)
-        except KeyboardInterrupt:
-            interrupted = f"interrupted with {len(fight.suffixes)} of {jobs} suffixes trained"
-            if not fight.rows:
-                raise
-            log.warning("%s; what was measured until then is kept", interrupted)
-    return AttackResult(
-        rows=tuple(fight.rows),
+    begun = AttackResult(
+        rows=(),
         attacked=tuple(fight.monitors),
         asked=tuple(names),
         model=model.spec.name,
@@ -143,9 +131,25 @@ def attack_monitors(
         n_known=n_known,
         n_practice=len(fight.practice),
         n_calibration=len(next(iter(fight.calibration.values()))),
+        suffixes={},
+        skipped=prompts.skipped,
+    )
+    if resume is not None:
+        fight.suffixes.update(resume(begun.settings()))
+    interrupted = None
+    with progress("attacking", total=max(1, fight.jobs * budget.steps)) as advance:
+        try:
+            fight.run(advance)
+        except KeyboardInterrupt:
+            interrupted = f"interrupted with {len(fight.suffixes)} of {fight.jobs} suffixes trained"
+            if not fight.rows:
+                raise
+            log.warning("%s; what was measured until then is kept", interrupted)
+    return replace(
+        begun,
+        rows=tuple(fight.rows),
         suffixes=fight.suffixes,
         notes=tuple(dict.fromkeys(notes)),
-        skipped=prompts.skipped,
         interrupted=interrupted,
     )
 
@@ -175,7 +179,7 @@ def _begin(
     def read(rows: Rows) -> View:
         return prompts.run_all(model, rows, places).view
 
-    known, practice, held = _parts(data, probe, seed, notes)
+    known, practice, held = three_parts(data, probe, seed=seed, notes=notes)
     fit, calibration = read(known), read(practice[~caught[practice]])
     monitors = {}
     for name in names:
@@ -221,40 +225,11 @@ def _begin(
         calibration=calibration,
         seed=seed,
         monitors=monitors,
+        suffixes={},
         notes=notes,
         **settings,
     )
     return begun, len(known)
-
-
-def _parts(
-    data: StatementSet, probe: Probe | None, seed: int, notes: list[str]
-) -> tuple[Rows, Rows, Rows]:
-    """Rows to fit on, to practise on and to judge by; what a probe was fitted to is in the first.
-
-    Raises:
-        DataError: too few statements or groups.
-    """
-    fitted = set(() if probe is None else probe.training_rows)
-    rows = zip(data.groups, data.row_hashes, strict=True)
-    used = {group for group, row in rows if row in fitted}
-    if used:
-        known = np.array([group in used for group in data.groups])
-        first, rest = np.flatnonzero(known), np.flatnonzero(~known)
-        notes.append(f"monitors are fitted on the {len(first)} statements that the probe knows")
-        if len(set(data.y[first])) < 2 or len(set(data.y[rest])) < 2:
-            raise DataError(
-                f"{data.name}: the probe was fitted to {len(first)} of its {len(data)} "
-                "statements, and one label is missing there or among the others; give more "
-                "statements that it has not seen"
-            )
-    else:
-        out = 1 - _KNOWN
-        first, rest = group_split(data.y, data.groups, held_out=out, seed=seed, name=data.name)
-    left = data.select(rest)
-    here, there = group_split(left.y, left.groups, held_out=0.5, seed=seed, name=data.name)
-    check_split(data, first, rest[here], rest[there])
-    return first, rest[here], rest[there]
 
 
 def _place(

@@ -164,21 +164,27 @@ def probe_monitor(probe: Probe, view: View, *, sign: int = 1) -> Monitor:
     return Monitor(PROBE, {probe.site: part}, method=probe.method)
 
 
-def refitted(monitor: Monitor, view: View, labels: Labels, *, seed: int = 0) -> Monitor | None:
-    """Fit a monitor of the same kind to other rows; None where that would change nothing or fail.
+def has_refit(monitor: Monitor) -> bool:
+    """Say whether other rows would change a monitor.
 
     The Mahalanobis monitor knows benign rows only, so that attacks teach it nothing; a probe is
     refitted by its own method, where that is one of ``probes.fit.METHODS``.
+    """
+    if monitor.name == PROBE:
+        return monitor.method in METHODS
+    return monitor.name != "mahalanobis"
+
+
+def refitted(monitor: Monitor, view: View, labels: Labels, *, seed: int = 0) -> Monitor | None:
+    """Fit a monitor of the same kind to other rows; None where it has no refit.
 
     Raises:
         FitError: nothing can be fitted.
     """
-    if monitor.name == "mahalanobis":
+    if not has_refit(monitor):
         return None
-    if monitor.name != PROBE:
+    if monitor.name != PROBE or monitor.method is None:
         return fit_monitor(monitor.name, view, labels, seed=seed)
-    if monitor.method is None or monitor.method not in METHODS:
-        return None
     ((site, seen),) = ((site, view[site]) for site in monitor.sites)
     rule = METHODS[monitor.method](seen.rows(), seen.spread(labels))
     return replace(

@@ -220,24 +220,33 @@ class _Batch(NamedTuple):
 
 def _batch(prompts: AttackPrompts, rows: Sequence[int], k: int) -> _Batch:
     """Right-padded ids with ``k`` places in each row."""
-    width = max(len(prompts.ids[row]) for row in rows) + k
-    tokens = torch.zeros((len(rows), width), dtype=torch.int64)
-    mask = torch.zeros((len(rows), width), dtype=torch.bool)
-    picked = torch.zeros((len(rows), width), dtype=torch.bool)
-    slots, judged = [], []
-    for i, row in enumerate(rows):
+    inputs, reads, slots, judged = [], [], [], []
+    for row in rows:
         ids, over, start = list(prompts.ids[row]), list(prompts.pooled[row]), prompts.start[row]
         # Any id will do where the vectors go: its embedding is replaced.
-        whole = [*ids[:start], *([ids[start]] * k), *ids[start:]]
+        inputs.append([*ids[:start], *([ids[start]] * k), *ids[start:]])
         read_too = not prompts.one and over[start - 1]
-        reads = [*over[:start], *([read_too] * k), *over[start:]]
-        tokens[i, : len(whole)] = torch.tensor(whole)
-        mask[i, : len(whole)] = True
-        picked[i, : len(reads)] = torch.tensor(reads)
+        reads.append([*over[:start], *([read_too] * k), *over[start:]])
         slots.append(range(start, start + k))
-        judged.append(range(prompts.judged[row] + k - 1, len(whole)))
+        judged.append(range(prompts.judged[row] + k - 1, len(inputs[-1])))
+    tokens, mask = _padded(inputs)
+    # No place of the continuation is read, nor of the padding.
+    picked = torch.zeros_like(mask)
+    for i, over in enumerate(reads):
+        picked[i, : len(over)] = torch.tensor(over)
     slot_ids = torch.tensor([list(r) for r in slots], dtype=torch.int64)
     return _Batch(tokens, mask, picked, slot_ids, torch.tensor([list(r) for r in judged]))
+
+
+def _padded(
+    rows: Sequence[Sequence[int]],
+) -> tuple[Int[Tensor, "row pos"], Bool[Tensor, "row pos"]]:
+    """Ids padded on the right, and where they are."""
+    lengths = torch.tensor([len(row) for row in rows])
+    mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
+    tokens = torch.zeros(mask.shape, dtype=torch.int64)
+    tokens[mask] = torch.tensor([token for row in rows for token in row])
+    return tokens, mask
 
 
 def _putting(suffix: Suffix, slots: Int[Tensor, "row vector"]) -> Callable[[Tensor], Tensor]:
@@ -258,12 +267,7 @@ def _continued(model: Model, ids: list[list[int]], n: int) -> list[list[int]]:
 
         def work(part: slice) -> None:
             chosen = order[part]
-            width = max(len(rows[i]) for i in chosen)
-            tokens = torch.zeros((len(chosen), width), dtype=torch.int64)
-            mask = torch.zeros_like(tokens, dtype=torch.bool)
-            for j, i in enumerate(chosen):
-                tokens[j, : len(rows[i])] = torch.tensor(rows[i])
-                mask[j, : len(rows[i])] = True
+            tokens, mask = _padded([rows[i] for i in chosen])
             logits = model.logits(tokens, mask)
             ends = mask.sum(1) - 1
             said = logits[torch.arange(len(chosen)), ends.to(logits.device)].argmax(-1)

@@ -14,9 +14,9 @@ from torch import Tensor
 from interp.models import Model
 from probes.attack.measuring import AttackRow, Judge
 from probes.attack.monitor_parts import View, stacked
-from probes.attack.monitors import PROBE, Monitor, refitted
+from probes.attack.monitors import PROBE, Monitor, has_refit, refitted
 from probes.attack.prompts import Suffix
-from probes.attack.training import Budget, random_like, train_suffix
+from probes.attack.training import Budget, LossError, random_like, train_suffix
 from probes.data.split import Rows
 from probes.fit import FitError
 
@@ -36,6 +36,7 @@ class Rounds:
         labels: Theirs.
         calibration: What is read of the benign prompts that thresholds come from.
         budget: What each attack may spend.
+        rounds: Attacks on each monitor, refitted before all but the first.
         n_random: Random suffixes beside each.
         seed: Of everything drawn.
         monitors: As they are now.
@@ -45,6 +46,7 @@ class Rounds:
         past: What is read of the practice prompts under each attack on a monitor; those that are
             to be attacked again.
         latest: The suffix of the latest attack on each.
+        jobs: Suffixes to train in all; fewer when a monitor drops out.
     """
 
     model: Model
@@ -55,6 +57,7 @@ class Rounds:
     labels: npt.NDArray[np.bool_]
     calibration: View
     budget: Budget
+    rounds: int
     n_random: int
     seed: int
     monitors: dict[str, Monitor]
@@ -63,23 +66,42 @@ class Rounds:
     notes: list[str] = field(default_factory=list)
     past: dict[str, list[View]] = field(default_factory=dict)
     latest: dict[str, Suffix] = field(default_factory=dict)
+    jobs: int = field(init=False)
 
-    def run(self, rounds: int, advance: Callable[[int], None]) -> None:
-        """Attack every monitor so many times, refitted before all but the first."""
+    def __post_init__(self) -> None:
+        again = sum(map(has_refit, self.monitors.values()))
+        self.jobs = 1 + len(self.monitors) + (self.rounds - 1) * again
+
+    def run(self, advance: Callable[[int], None]) -> None:
+        """Attack every monitor, round by round.
+
+        A monitor whose attack or refit fails is left out of what follows, and the notes say so.
+
+        Raises:
+            LossError: no suffix could be trained on any monitor.
+        """
         model, judge = self.model, self.judge
         self.rows += judge.rows_for(model, self.monitors, None, condition="clean")
         alone = self._suffix(BEHAVIOUR, None, 0, advance)
         self.rows += judge.rows_for(model, self.monitors, alone, condition="behaviour only")
-        for number in range(rounds):
+        failed: LossError | None = None
+        for number in range(self.rounds):
             if number:
-                self._refit(number)
+                self._refit(number, advance)
             for name in list(self.past if number else self.monitors):
                 key = f"{number}-{name}"
-                suffix = self._suffix(key, self.monitors[name], number + 1, advance)
+                try:
+                    suffix = self._suffix(key, self.monitors[name], number + 1, advance)
+                except LossError as error:
+                    failed = error
+                    self._drop(name, f"could not be attacked ({error})", number, advance)
+                    continue
                 self._measure(name, suffix, number)
                 seen = judge.prompts.run_all(model, self.practice, judge.sites, suffix).view
                 self.past.setdefault(name, []).append(seen)
                 self.latest[name] = suffix
+            if not self.latest and failed is not None:
+                raise failed
 
     def _suffix(
         self, key: str, monitor: Monitor | None, number: int, advance: Callable[[int], None]
@@ -117,7 +139,7 @@ class Rounds:
                 draw=draw,
             )
 
-    def _refit(self, number: int) -> None:
+    def _refit(self, number: int, advance: Callable[[int], None]) -> None:
         """Refit every monitor on its own past attacks, and measure it under the latest."""
         for name in list(self.past):
             views = [self.fit, *self.past[name]]
@@ -129,8 +151,7 @@ class Rounds:
             except FitError as error:
                 made, why = None, f"could not be refitted ({error})"
             if made is None:
-                del self.past[name]
-                self.notes.append(f"the {name} monitor {why}, so it is not attacked again")
+                self._drop(name, why, number, advance)
                 continue
             self.monitors[name] = made.calibrated(self.calibration)
         for name in self.past:
@@ -142,3 +163,13 @@ class Rounds:
                 against=name,
                 round=number,
             )
+
+    def _drop(self, name: str, why: str, number: int, advance: Callable[[int], None]) -> None:
+        """Leave a monitor out of this round and the rest."""
+        again = " again" if self.past.pop(name, None) else ""
+        self.notes.append(f"the {name} monitor {why}, so it is not attacked{again}")
+        planned = 1 if not number else 0
+        if has_refit(self.monitors[name]):
+            planned = self.rounds - number
+        self.jobs -= planned
+        advance(planned * self.budget.steps)

@@ -40,6 +40,20 @@ def save_result(result: AttackResult, out: Path) -> Path:
     return out
 
 
+def require_open(out: Path) -> dict[str, Any] | None:
+    """Return the metrics of an interrupted run in a folder; None of a new or empty folder.
+
+    Raises:
+        AttackError: there is something else.
+    """
+    if not out.exists() or (out.is_dir() and not names_in(out)):
+        return None
+    stored = read_json(out / METRICS) if out.is_dir() else None
+    if not isinstance(stored, dict) or stored.get("status") != "interrupted":
+        raise AttackError(f"{out} exists already; give a new folder")
+    return stored
+
+
 def suffixes_in(out: Path, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the suffixes that an interrupted run left in a folder; none of a new folder.
 
@@ -50,13 +64,9 @@ def suffixes_in(out: Path, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         AttackError: there is something else in the folder, or a run with other settings.
     """
-    if out.is_dir() and not names_in(out):
+    stored = require_open(out)
+    if stored is None:
         return {}
-    if not out.exists():
-        return {}
-    stored = read_json(out / METRICS) if out.is_dir() else None
-    if not isinstance(stored, dict) or stored.get("status") != "interrupted":
-        raise AttackError(f"{out} exists already; give a new folder")
     other = differing(stored.get("settings", {}), settings)
     if other:
         raise AttackError(

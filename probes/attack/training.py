@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,8 +14,11 @@ from interp.hooks import session
 from interp.models import Model
 from probes.attack.monitors import Monitor
 from probes.attack.prompts import EMBED, AttackError, AttackPrompts, Suffix
+from probes.data.split import Rows
 
-Rows = npt.NDArray[np.intp]
+
+class LossError(AttackError):
+    """A suffix could not be trained: its loss is not finite."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def train_suffix(
         advance: Told the number of steps just done.
 
     Raises:
-        AttackError: a loss that is not finite.
+        LossError: a loss that is not finite.
     """
     start = first_suffix(model, prompts, rows, length=budget.suffix_length, seed=seed)
     suffix = start.requires_grad_()
@@ -117,7 +119,10 @@ def train_suffix(
         if monitor is not None:
             loss = loss + (1 - weight) * monitor.alarm(found.view).mean()
         if not bool(torch.isfinite(loss)):
-            raise AttackError(f"the attack's loss is not finite at step {step}; lower its rate")
+            raise LossError(
+                f"the attack's loss is not finite at step {step} of {budget.steps}; lower its "
+                f"learning rate (lr, now {budget.lr:g}), or begin elsewhere with another seed"
+            )
         for group in optimizer.param_groups:
             group["lr"] = budget.lr * size * (1 - step / budget.steps)
         (suffix.grad,) = torch.autograd.grad(loss, [suffix])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from interp.configs import near, overlay
@@ -29,9 +30,11 @@ class AttackSettings:
         steps: Optimizer steps of each attack.
         suffix_length: Vectors of the suffix.
         weight: Of the behaviour in the attack's loss, 0 to 1.
+        lr: The attack's learning rate, in root mean squares of a number of the embeddings.
         rounds: Attacks on each monitor, refitted on the attacks so far before all but the first.
         continuation: Next tokens of the model that are to stay what they are.
         random: Random suffixes beside each attack.
+        framing: As for probes train; the statements as they are if omitted.
         model: The model, if it is no longer to be found under the name it was trained with.
         format: The format of the data, if it is not found by itself.
         group: The column that binds statements together, if it is not called group.
@@ -46,9 +49,11 @@ class AttackSettings:
     steps: int = 200
     suffix_length: int = 4
     weight: float = 0.1
+    lr: float = 1.0
     rounds: int = 1
     continuation: int = 1
     random: int = 5
+    framing: str | None = None
     model: str | None = None
     format: str | None = None
     group: str | None = None
@@ -75,6 +80,8 @@ class AttackSettings:
                 raise UsageError(f"--{flag} is {value}; expected at least {least}")
         if not 0 <= self.weight <= 1:
             raise UsageError(f"--weight is {self.weight}; expected 0 to 1")
+        if not 0 < self.lr < float("inf"):
+            raise UsageError(f"--lr is {self.lr}; expected a positive number")
 
     @property
     def monitors(self) -> tuple[str, ...]:
@@ -84,44 +91,40 @@ class AttackSettings:
 
 def attack_probe(args: Sequence[str]) -> int:
     """``probes attack PROBE``: attack a probe, and monitors beside it, with soft suffixes."""
-    folder, rest = probe_first(args, "attack", AttackSettings)
+    what = "Attack a probe with soft suffixes under which the model goes on as before."
+    folder, rest = probe_first(args, "attack", AttackSettings, description=what)
     asked: AttackSettings = parse_fields(
         AttackSettings,
         overlay(AttackSettings),
         rest,
         options=(),
         prog="probes attack PROBE",
-        description="Attack a probe with soft suffixes under which the model goes on as before.",
+        description=what,
     )
     from interp import terminal
 
     with terminal.logging_shown():
         data = read_all(asked.data, format=asked.format, group=asked.group)
-        from probes.attack.attacking import Budget, attack_monitors, probe_name
+        if asked.framing is not None:
+            from probes.data import framed
+
+            data = framed(data, asked.framing, seed=asked.seed)
+        from probes.attack.attacking import Budget, attack_monitors
         from probes.attack.report import SUMMARY, summary_rows
-        from probes.attack.saving import save_result, suffixes_in
+        from probes.attack.saving import require_open, save_result, suffixes_in
         from probes.selection import Trained
 
+        require_open(asked.out)
         probe = Trained.load(folder).best
         revision = probe.revision if asked.model in (None, probe.model) else None
         model = load_named(asked.model or probe.model, asked.device, probe.dtype, revision)
         probe.check(fingerprint=model.fingerprint, model=model.spec.name)
-        budget = Budget(steps=asked.steps, suffix_length=asked.suffix_length, weight=asked.weight)
-        settings = asdict(budget) | {
-            "model": model.spec.name,
-            "fingerprint": model.fingerprint,
-            "data": data.name,
-            "data_hash": data.hash,
-            "sites": [str(probe.site)],
-            "position": probe.position,
-            "label": asked.label,
-            "against": list(asked.monitors),
-            "rounds": asked.rounds,
-            "n_next": asked.continuation,
-            "n_random": asked.random,
-            "seed": asked.seed,
-            "probe": probe_name(probe),
-        }
+        budget = Budget(
+            steps=asked.steps,
+            suffix_length=asked.suffix_length,
+            weight=asked.weight,
+            lr=asked.lr,
+        )
         result = attack_monitors(
             model,
             data,
@@ -133,7 +136,7 @@ def attack_probe(args: Sequence[str]) -> int:
             n_next=asked.continuation,
             n_random=asked.random,
             seed=asked.seed,
-            trained=suffixes_in(asked.out, settings),
+            resume=partial(suffixes_in, asked.out),
         )
     from probes import report
 
@@ -141,18 +144,18 @@ def attack_probe(args: Sequence[str]) -> int:
     terminal.show(f"{folder}: {probe.method} at {probe.site} of {probe.model}; {data.name}\n")
     out.print(terminal.table(SUMMARY, summary_rows(result)))
     grid = result.transfer()
-    rows = [
-        (name, *(f"{value:.2f}" for value in row)) for name, row in grid.T.to_dict("list").items()
-    ]
+    rows = [(name, *(f"{value:.2f}" for value in row)) for name, *row in grid.itertuples(name=None)]
     terminal.show("Recall of each monitor (across) under a suffix trained against (down):")
     out.print(terminal.table(("suffix", *map(str, grid.columns)), rows))
     clean = result.select("clean", monitor=result.attacked[0])[0]
+    n = asked.continuation
+    next_tokens = "most probable next token" if n == 1 else f"next {n} most probable tokens"
     lines = [
         (
             "judged on",
             f"{clean.n} held-out prompts of label {asked.label}, {clean.n_groups} groups",
         ),
-        ("behaviour", f"the model's next {asked.continuation} most probable tokens"),
+        ("behaviour", f"the model's {next_tokens}"),
     ]
     notes = [*result.notes, *report.skipped_notes(result.skipped)]
     terminal.show(report.as_text(lines, closing=result.conclusion(), notes=notes, caution=False))

@@ -107,7 +107,7 @@ def framed(
             ("system", framing.system),
             ("user", user),
         ]
-        turns.append(tuple(Turn(role, text) for role, text in said if text is not None))
+        turns.append(tuple(Turn(role, t, framing=True) for role, t in said if t is not None))
     turned = framing.inverts and labels == "expectation"
     return replace(
         data,

@@ -35,11 +35,13 @@ class Turn:
         role: Who speaks.
         content: What is said.
         pooled: Whether its characters are pooled over too, besides the statement's.
+        framing: Whether it was put before a statement that stands by itself, as ``framed`` does.
     """
 
     role: Literal["system", "user", "assistant"]
     content: str
     pooled: bool = False
+    framing: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant"):

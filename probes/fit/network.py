@@ -57,7 +57,8 @@ def mlp(
             model.fit(z, labels)
         except ConvergenceWarning:
             raise FitError(
-                f"the network did not converge in {_MAX_ITERATIONS} iterations; use a larger alpha"
+                f"the network did not converge in {_MAX_ITERATIONS} iterations, as where labels "
+                "are chance; take another method, or in Python a larger alpha"
             ) from None
     (first, second), (biases, bias) = model.coefs_, model.intercepts_
     active = (z @ first + biases > 0).mean(0)

@@ -16,6 +16,8 @@ from probes.attack.monitors import MONITORS, PROBE
 from probes.attack.training import train_suffix
 from probes.cli import main
 from probes.commands.attack import MONITOR_NAMES
+from probes.data import Framing
+from probes.selection import Trained
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -123,10 +125,37 @@ def test_interrupted_it_says_so_and_goes_on(
     said = capsys.readouterr().err
     assert "other settings" in said and "steps (stored 2, asked 5)" in said
     assert attack(probe, folder, out, *options) == 0
+    assert "the model's most probable next token" in " ".join(capsys.readouterr().out.split())
     assert len(trained) == 3, "the first suffix is not trained again"
     assert json.loads((out / "metrics.json").read_text())["status"] == "done"
-    assert attack(probe, folder, out, *options) == 2
+    # Refused before the model is looked for.
+    assert attack(probe, folder, out, *options, "--model", "nowhere") == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_probe_trained_in_a_framing_is_attacked_on_other_statements(
+    folder: Path,
+    tmp_path: Path,
+    tiny_folder: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = {"plain": Framing("an open request", user="w1")}
+    monkeypatch.setattr("probes.data.framing.FRAMINGS", short)
+    probe = tmp_path / "probe"
+    args = ["--model", str(tiny_folder("gpt2")), "--data", str(folder / "marked.csv")]
+    args += ["--site", "L1.resid_post", "--method", "mass-mean", "--group", "pair"]
+    assert main(["train", *args, "--framing", "plain", "--out", str(probe)]) == 0
+    n = Trained.load(probe).best.metrics["train"]["n"]
+    for number, framing in enumerate([[], ["--framing", "plain"]]):
+        out = tmp_path / str(number)
+        capsys.readouterr()
+        options = ["--steps", "0", "--lr", "0.5", "--against", "probe", *framing]
+        assert attack(probe, folder, out, *options) == 0
+        metrics = json.loads((out / "metrics.json").read_text())
+        assert metrics["n_known"] == n
+        assert metrics["settings"]["lr"] == 0.5
+        assert metrics["settings"]["data"].endswith("(plain)") == bool(framing)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +166,8 @@ def test_interrupted_it_says_so_and_goes_on(
         (["--rounds", "0"], "--rounds is 0"),
         (["--label", "2"], "--label is 2; expected 1 or 0"),
         (["--weight", "3"], "--weight is 3.0; expected 0 to 1"),
+        (["--lr", "0"], "--lr is 0.0; expected a positive number"),
+        (["--framing", "plane"], "no framing 'plane'; did you mean plain"),
         (["--suffix-length", "30"], "use shorter statements or a shorter suffix"),
         (["--stepps", "3"], "unknown option --stepps"),
     ],
@@ -177,4 +208,6 @@ def test_another_model_and_no_probe_are_refused(
 def test_the_names_of_the_help_are_those_of_the_library(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(MONITOR_NAMES) == {PROBE, *MONITORS}
     assert main(["attack", "--help"]) == 0
-    assert "--suffix-length" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--suffix-length" in said
+    assert "Attack a probe with soft suffixes under which the model goes on as before." in said

@@ -11,6 +11,7 @@ import pytest
 
 from probes import Probe
 from probes.cli import main
+from probes.data import Framing
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -89,3 +90,25 @@ def test_a_framing_stands_before_the_statement_and_seen_ones_stay_out(
     args = ["--model", model, "--data", str(pairs), "--framing", "plane"]
     assert main(["train", *args, "--out", str(tmp_path / "q")]) == 2
     assert "no framing 'plane'; did you mean plain" in capsys.readouterr().err
+
+
+def test_what_was_seen_beside_a_belief_stays_out_without_its_pairs(
+    model: str,
+    pairs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = {"sycophantic": Framing("a belief", user="{belief}")}
+    monkeypatch.setattr("probes.data.framing.FRAMINGS", short)
+    out = tmp_path / "p"
+    probe = trained(model, pairs, out, "--framing", "sycophantic")
+    with pairs.open() as file:
+        rows = [row[:2] for row in csv.reader(file)]
+    alone = tmp_path / "alone.csv"
+    with alone.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    capsys.readouterr()
+    assert main(["eval", str(out), "--data", str(alone)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{probe.metrics['train']['n']} statements it was fitted to are left out" in said

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-import probes.attack.attacking
-import probes.attack.rounds
 from interp.hooks import Site, session
 from interp.hooks.suffix import Rewrite
 from probes import extract, train
 from probes.attack.attacking import AttackError, Budget, attack_monitors
 from probes.attack.measuring import share_interval
+from probes.attack.parting import three_parts
 from probes.attack.prompts import EMBED, _batch, _putting, attack_prompts
 from probes.attack.training import random_like, train_suffix
 from probes.data import DataError, StatementSet
@@ -186,37 +185,6 @@ def test_the_same_seed_gives_the_same_numbers(load_tiny, data):
     assert not torch.equal(run(0).suffixes["behaviour"], run(1).suffixes["behaviour"])
 
 
-def test_interrupted_it_keeps_what_is_done_and_goes_on_from_there(load_tiny, data, monkeypatch):
-    options = {"sites": [SITE], "against": ["logistic", "mean-difference"], "budget": SMALL}
-    whole = attack_monitors(load_tiny("gpt2"), data, n_random=1, **options)
-    trained: list[int] = []
-
-    def stop_at(number: int):
-        def go(*args, **kwargs):
-            trained.append(1)
-            if len(trained) > number:
-                raise KeyboardInterrupt
-            return train_suffix(*args, **kwargs)
-
-        monkeypatch.setattr(probes.attack.rounds, "train_suffix", go)
-
-    stop_at(2)
-    part = attack_monitors(load_tiny("gpt2"), data, n_random=1, **options)
-    assert part.interrupted == "interrupted with 2 of 3 suffixes trained"
-    assert part.verdict("mean-difference") in ("not reached", "nothing to attack")
-    assert part.conclusion().endswith(f"Incomplete: {part.interrupted}.")
-    assert part.metrics()["status"] == "interrupted"
-    assert len(part.figure().axes) == 1
-    trained.clear()
-    rest = attack_monitors(load_tiny("gpt2"), data, n_random=1, trained=part.suffixes, **options)
-    assert len(trained) == 1
-    assert rest.rows == whole.rows
-    trained.clear()
-    stop_at(0)
-    none = attack_monitors(load_tiny("gpt2"), data, n_random=1, **options)
-    assert {row.condition for row in none.rows} == {"clean"}
-
-
 def test_a_probe_is_a_monitor_by_its_own_score_of_either_label(load_tiny, data):
     model = load_tiny("gpt2")
     probe = train(model, data, site=SITE, method="mass-mean")
@@ -277,7 +245,7 @@ def test_no_group_is_on_both_sides(gpt2, data):
         ids=data.ids, labels=data.labels, groups=[str(i // 4) for i in range(120)], name="told"
     )
     notes: list[str] = []
-    parts = probes.attack.attacking._parts(paired, None, 0, notes)
+    parts = three_parts(paired, None, seed=0, notes=notes)
     groups = [{paired.groups[i] for i in part} for part in parts]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 30
     assert sorted(np.concatenate(parts).tolist()) == list(range(120))

@@ -141,6 +141,13 @@ def test_what_cannot_be_fitted_is_refused():
         fit_monitor("mahalanobis", {HERE: flat}, labels)
 
 
+def test_a_network_that_does_not_converge_says_what_a_command_can_do(monkeypatch):
+    monkeypatch.setattr("probes.fit.network._MAX_ITERATIONS", 1)
+    held, labels = seen()
+    with pytest.raises(FitError, match=r"did not converge in 1 iterations.*take another method"):
+        fit_monitor("mlp", {HERE: held}, labels)
+
+
 def test_batches_of_different_widths_are_put_together():
     wide, _ = seen(4, reads=3)
     narrow, _ = seen(2, reads=1)
