@@ -11,7 +11,7 @@ from experiments.truth_spectrum import OWN_SETS, WORLD, Config, framings_of, spl
 if TYPE_CHECKING:
     from interp.models import Model
     from interp.zoo.truth_world.world import World
-    from probes.continuations import Continuations
+    from probes.causal.continuations import Continuations
     from probes.data import StatementSet
     from probes.extraction import Position
 
@@ -122,7 +122,7 @@ def world_prompts(config: Config, source: str, target: str) -> Continuations:
     should fall.
     """
     from interp.zoo.truth_world.statements import prompts
-    from probes.continuations import Continuations
+    from probes.causal.continuations import Continuations
 
     made = prompts(
         world_of_config(config), source, target, n=config.prompts, part="test", seed=config.seed
@@ -151,7 +151,7 @@ def verdict_prompts(model: Model, data: StatementSet, *, n: int, seed: int) -> C
     import torch
 
     from interp.models import Examples
-    from probes.continuations import Continuations, ContinuationsError
+    from probes.causal.continuations import Continuations, ContinuationsError
     from probes.data import rendered
 
     tokenizer = model.tokenizer

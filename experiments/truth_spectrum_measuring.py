@@ -98,7 +98,7 @@ def _steered(
     config: Config, run: Run, model: Model, compared: Compared, missing: dict[str, str]
 ) -> Steered | None:
     from experiments.truth_spectrum_steering import steer_all
-    from probes.continuations import ContinuationsError
+    from probes.causal.continuations import ContinuationsError
     from probes.erasure import ErasureError
     from probes.steering import SteeringError
 

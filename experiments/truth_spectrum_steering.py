@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from interp.hooks import Site
     from interp.models import Model
     from interp.runs import Run
+    from probes.causal.continuations import Continuations
+    from probes.causal.directions import Direction
     from probes.compared import Compared
-    from probes.continuations import Continuations
-    from probes.directions import Direction
     from probes.domains import Domain
 
 # Random directions beside pushes from one domain to another, whose verdicts nobody asks for.
@@ -65,8 +65,8 @@ def steer_all(config: Config, run: Run, model: Model, compared: Compared) -> Ste
         SteeringError: a domain holds no direction.
         ContinuationsError: no prompts can be made.
     """
-    from probes.cross_effects import cross_effects
-    from probes.directions import Direction
+    from probes.causal.cross_effects import cross_effects
+    from probes.causal.directions import Direction
     from probes.fit import NoDirectionError
     from probes.steering import SteeringError
 
@@ -82,7 +82,7 @@ def steer_all(config: Config, run: Run, model: Model, compared: Compared) -> Ste
     def weigh() -> DataFrame:
         import pandas as pd
 
-        from probes.direction_evidence import direction_evidence
+        from probes.causal.evidence import direction_evidence
 
         settings: dict[str, Any] = {"n_random": config.random, "seed": config.seed}
         parts = [
@@ -158,8 +158,8 @@ def _general(
     """The first direction that separates all domains at once, as it is to each of them."""
     import numpy as np
 
+    from probes.causal.directions import Direction
     from probes.data import shuffled_labels
-    from probes.directions import Direction
     from probes.erasure import ErasureError
     from probes.measures import auroc
     from probes.nullspace import stratified_inlp

@@ -119,9 +119,9 @@ stratified_inlp(domains, n_general=2, n_specific=1, seed=SEED).figure()
 # %%
 from experiments.truth_spectrum import Config
 from experiments.truth_spectrum_data import world_prompts
-from probes.cross_effects import cross_effects
-from probes.direction_evidence import direction_evidence
-from probes.directions import Direction
+from probes.causal.cross_effects import cross_effects
+from probes.causal.directions import Direction
+from probes.causal.evidence import direction_evidence
 from probes.gathering import gather
 
 names = found.gathered.names

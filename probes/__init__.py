@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from probes.activations import Activations, Extraction, extract, extract_sites, tokenise
     from probes.attack.attacking import AttackResult, attack_monitors
     from probes.cache import ActivationCache, activation_cache
+    from probes.causal.continuations import Continuations
+    from probes.causal.cross_effects import cross_effects
+    from probes.causal.directions import Direction
+    from probes.causal.dose import dose_curve
+    from probes.causal.evidence import direction_evidence
     from probes.compared import compare
-    from probes.continuations import Continuations
-    from probes.cross_effects import cross_effects
     from probes.data import DataError, StatementSet, read_statements, statement_set
-    from probes.direction_evidence import direction_evidence
-    from probes.directions import Direction
     from probes.domains import Domain, domains_of
-    from probes.dose import dose_curve
     from probes.eraser import leace
     from probes.erasure import erasure_matrix
     from probes.evaluation import evaluate
@@ -104,11 +104,11 @@ _HOME = {
     "similarities": "probes.similarity",
     "erasure_matrix": "probes.erasure",
     "leace": "probes.eraser",
-    "Continuations": "probes.continuations",
-    "Direction": "probes.directions",
-    "cross_effects": "probes.cross_effects",
-    "direction_evidence": "probes.direction_evidence",
-    "dose_curve": "probes.dose",
+    "Continuations": "probes.causal.continuations",
+    "Direction": "probes.causal.directions",
+    "cross_effects": "probes.causal.cross_effects",
+    "direction_evidence": "probes.causal.evidence",
+    "dose_curve": "probes.causal.dose",
     "stratified_inlp": "probes.nullspace",
     "subset_shared": "probes.nullspace",
 }

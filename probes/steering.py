@@ -1,7 +1,7 @@
 """Directions as interventions: pushing the model along one, or removing it.
 
 These are changes to be run by ``interp.hooks``, one at a time. What they do to the model's answers,
-beside hundreds of directions that mean nothing, is measured by ``probes.direction_evidence``.
+beside hundreds of directions that mean nothing, is measured by ``probes.causal.evidence``.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 A metric's gradient says what an infinitely small step would do. Here the step is made: the
 component along the direction is set to its mean over the prompts, or something is added to it, on
 prompts that the direction was not fitted to; and the same is done with directions that could have
-mattered as much. ``probes.edited`` runs them all from what stands at the site.
+mattered as much. ``probes.causal.edited`` runs them all from what stands at the site.
 
 The effect is the metric's *damage*: for a metric that is larger the more biased the model is, how
-much less biased it gets. (``probes.direction_evidence`` weighs directions of statements by the
+much less biased it gets. (``probes.causal.evidence`` weighs directions of statements by the
 log-odds of true and false continuations; this is for any metric that reads one position.)
 """
 
@@ -24,8 +24,8 @@ from interp.evidence import Evidence, Metric, RandomDraws, damage, weigh
 from interp.heads.reads import Reads, reads_of
 from interp.hooks import Site
 from interp.models import Examples, Model
+from probes.causal.edited import EditedRuns, Edits, Erasures, Pushes
 from probes.cav.vectors import CAVError
-from probes.edited import EditedRuns, Edits, Erasures, Pushes
 
 if TYPE_CHECKING:
     from probes.cav.tcav import TCAV

@@ -135,9 +135,9 @@ def steer_probe(args: Sequence[str]) -> int:
     from interp import terminal
 
     with terminal.logging_shown():
+        from probes.causal.steering_inputs import asked_of
+        from probes.causal.steering_report import show_evidence, show_open
         from probes.selection import Trained
-        from probes.steering_inputs import asked_of
-        from probes.steering_report import show_evidence, show_open
 
         trained = Trained.load(folder)
         probe = trained.best

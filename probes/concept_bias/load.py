@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from interp.evidence import Evidence, Metric
 from interp.hooks import Site
 from interp.models import Examples, Model
+from probes.causal.random_directions import random_units
 from probes.cav.captured import captured
 from probes.cav.load import Where, changed_metric, weigh_direction
 from probes.concept_bias.behaviour import slope_metric
 from probes.concept_bias.result import ConceptBias
 from probes.concept_bias.rows import ConceptBiasError
-from probes.random_directions import random_units
 
 
 def axis_evidence(

@@ -15,8 +15,8 @@ from interp.models import load_model
 from interp.zoo.truth_world.statements import prompts, statements
 from interp.zoo.truth_world.world import world_of
 from probes import Probe, StatementSet
+from probes.causal.directions import Direction
 from probes.cli import main
-from probes.directions import Direction
 from probes.domains import Domain
 
 SITE = "L0.resid_post"
@@ -111,7 +111,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
         groups=rows.examples.groups,
         name="D0",
     )
-    monkeypatch.setattr("probes.steering_report.own_statements", lambda _: data)
+    monkeypatch.setattr("probes.causal.steering_report.own_statements", lambda _: data)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:

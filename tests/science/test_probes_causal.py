@@ -14,10 +14,10 @@ from interp.hooks import capture
 from interp.models import Model, load_model
 from interp.zoo.truth_world.statements import prompts, statements
 from interp.zoo.truth_world.world import World, world_of
-from probes.continuations import Continuations
-from probes.cross_effects import CrossEffects, cross_effects
-from probes.direction_evidence import DirectionEvidence, direction_evidence
-from probes.directions import Direction
+from probes.causal.continuations import Continuations
+from probes.causal.cross_effects import CrossEffects, cross_effects
+from probes.causal.directions import Direction
+from probes.causal.evidence import DirectionEvidence, direction_evidence
 from probes.domains import Domain
 
 SITE = "L0.resid_post"

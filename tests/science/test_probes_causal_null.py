@@ -17,12 +17,12 @@ from interp.hooks import capture
 from interp.models import load_model
 from interp.zoo.truth_world.statements import prompts, statements
 from interp.zoo.truth_world.world import world_of
-from probes.continuations import Continuations
-from probes.direction_evidence import direction_evidence
-from probes.directions import Direction
+from probes.causal.continuations import Continuations
+from probes.causal.directions import Direction
+from probes.causal.edited import EditedRuns, Erasures, Pushes
+from probes.causal.evidence import direction_evidence
+from probes.causal.random_directions import random_units, shuffled_units
 from probes.domains import Domain
-from probes.edited import EditedRuns, Erasures, Pushes
-from probes.random_directions import random_units, shuffled_units
 
 SITE = "L0.resid_post"
 N, CONTROLS, ISOTROPIC = 200, 399, 99

@@ -8,6 +8,7 @@ import torch
 from interp.evidence import logit_difference, loss
 from interp.hooks import Site, SiteError, add, session, set_to
 from interp.models import Examples
+from probes.causal.random_directions import random_units
 from probes.cav import (
     CAVError,
     changed_metric,
@@ -15,7 +16,6 @@ from probes.cav import (
     sensitivity,
     weigh_direction,
 )
-from probes.random_directions import random_units
 from probes.steering import push
 
 SITE = "L1.resid_post"

@@ -13,15 +13,15 @@ from interp.hooks import Site
 from interp.models import Examples
 from interp.plots.steering import dose_curves
 from probes import Probe
-from probes.continuations import Continuations
-from probes.cross_effects import cross_effects
-from probes.direction_effects import erase, erase_leace, steer
-from probes.direction_evidence import direction_evidence
-from probes.directions import Direction
+from probes.causal.continuations import Continuations
+from probes.causal.cross_effects import cross_effects
+from probes.causal.directions import Direction
+from probes.causal.dose import dose_curve
+from probes.causal.edited import EditedRuns
+from probes.causal.effects import erase, erase_leace, steer
+from probes.causal.evidence import direction_evidence
+from probes.causal.random_directions import random_units, shuffled_units
 from probes.domains import Domain
-from probes.dose import dose_curve
-from probes.edited import EditedRuns
-from probes.random_directions import random_units, shuffled_units
 from probes.steering import SteeringError
 
 D, N = 20, 12

@@ -10,7 +10,7 @@ import torch
 
 from interp.models import Examples
 from interp.models.prompts import PromptSet
-from probes.continuations import Continuations, ContinuationsError, NaturalGap
+from probes.causal.continuations import Continuations, ContinuationsError, NaturalGap
 
 
 def examples(**changes: Any) -> Examples:

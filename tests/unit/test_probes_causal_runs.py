@@ -9,8 +9,8 @@ import torch
 
 from interp.hooks import Site, SiteError, session, zero
 from interp.models import Examples
-from probes.continuations import Continuations
-from probes.edited import EditedRuns, Erasures, Pushes
+from probes.causal.continuations import Continuations
+from probes.causal.edited import EditedRuns, Erasures, Pushes
 from probes.steering import ablate, push
 
 N = 5

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.models import Examples, Model
-from probes.continuations import Place, places
-from probes.directions import Direction
-from probes.edited import EditedRuns, Edits, Erasures, Pushes
-from probes.random_directions import random_units
+from probes.causal.continuations import Place, places
+from probes.causal.directions import Direction
+from probes.causal.edited import EditedRuns, Edits, Erasures, Pushes
+from probes.causal.random_directions import random_units
 from probes.steering import SteeringError
 
 _SHOWN = 8
@@ -126,7 +126,7 @@ def next_token(
 
     A look, and no test: which tokens are shown is chosen by how far they moved, and isotropic
     directions, beside which they stand, rarely point where activations vary
-    (``probes.direction_effects``).
+    (``probes.causal.effects``).
 
     Args:
         model: The model.

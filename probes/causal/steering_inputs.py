@@ -13,9 +13,9 @@ from interp.models import Model
 from interp.models.prompts import PromptsError, read_prompts
 from probes.activations import extract
 from probes.cache import activation_cache
-from probes.continuations import Continuations, Place
+from probes.causal.continuations import Continuations, Place
+from probes.causal.directions import Direction
 from probes.data import StatementSet, read_statements
-from probes.directions import Direction
 from probes.domains import Domain
 from probes.probe import Probe
 from probes.steering import SteeringError, natural_gap

@@ -33,12 +33,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.evidence import bootstrap_interval
-from probes.continuations import Continuations, NaturalGap
-from probes.directions import Direction
+from probes.causal.continuations import Continuations, NaturalGap
+from probes.causal.directions import Direction
+from probes.causal.edited import EditedRuns, Edits, Erasures, Pushes
+from probes.causal.random_directions import random_units, shuffled_units
 from probes.domains import Domain
-from probes.edited import EditedRuns, Edits, Erasures, Pushes
 from probes.eraser import leace
-from probes.random_directions import random_units, shuffled_units
 from probes.steering import SteeringError
 
 Kind = Literal["push", "erasure", "leace"]

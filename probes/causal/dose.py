@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from interp.evidence import bootstrap_interval
-from probes.continuations import Continuations
-from probes.direction_effects import require_site
-from probes.directions import Direction
-from probes.edited import EditedRuns, Pushes
-from probes.random_directions import random_units
+from probes.causal.continuations import Continuations
+from probes.causal.directions import Direction
+from probes.causal.edited import EditedRuns, Pushes
+from probes.causal.effects import require_site
+from probes.causal.random_directions import random_units
 from probes.steering import SteeringError
 
 if TYPE_CHECKING:

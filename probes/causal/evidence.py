@@ -4,7 +4,7 @@ The signature of a direction is its AUROC on statements it was not fitted to, be
 labels. It decides nothing. The load is read off what the model says next: of the push along the
 direction, how far it moves the log-odds of true against false continuations; of the direction
 itself, how much of the model's own difference between labels is gone when it is erased. Both stand
-beside directions that mean nothing, fitted to shuffled labels (``probes.direction_effects``).
+beside directions that mean nothing, fitted to shuffled labels (``probes.causal.effects``).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from interp.evidence import Evidence, EvidenceTable, Metric, RandomDraws, correct, weigh
 from interp.evidence.evidence import short, span
 from interp.models import Model
-from probes.continuations import Continuations
-from probes.direction_effects import Effect, Kind, erase, erase_leace, require_unseen, steer
-from probes.directions import Direction, require_together
+from probes.causal.continuations import Continuations
+from probes.causal.directions import Direction, require_together
+from probes.causal.edited import TOKENS_PER_FORWARD, EditedRuns
+from probes.causal.effects import Effect, Kind, erase, erase_leace, require_unseen, steer
 from probes.domains import Domain
-from probes.edited import TOKENS_PER_FORWARD, EditedRuns
 from probes.steering import SteeringError
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def _resolution(effect: Effect) -> float:
 
 
 def _never(*_: object) -> torch.Tensor:
-    raise SteeringError("this is measured by probes.direction_effects, not read off logits")
+    raise SteeringError("this is measured by probes.causal.effects, not read off logits")
 
 
 _MOVED = Metric("log-odds moved", "nats", higher_is_better=True, per_example=_never)

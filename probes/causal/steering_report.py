@@ -10,16 +10,14 @@ from interp import terminal
 from interp.models import Model
 from interp.runfolder.files import write_json
 from probes import report
-from probes.continuations import Continuations, Place
-from probes.direction_effects import steer
-from probes.direction_evidence import DirectionEvidence, direction_evidence
-from probes.directions import Direction
-from probes.dose import dose_curve
-from probes.edited import EditedRuns
-from probes.open_prompts import OpenPrompt, greedy, next_token
-from probes.probe import Probe
-from probes.steering import SteeringError
-from probes.steering_inputs import (
+from probes.causal.continuations import Continuations, Place
+from probes.causal.directions import Direction
+from probes.causal.dose import dose_curve
+from probes.causal.edited import EditedRuns
+from probes.causal.effects import steer
+from probes.causal.evidence import DirectionEvidence, direction_evidence
+from probes.causal.open_prompts import OpenPrompt, greedy, next_token
+from probes.causal.steering_inputs import (
     direction_of,
     filed_prompts,
     own_statements,
@@ -27,6 +25,8 @@ from probes.steering_inputs import (
     require_unseen_texts,
     typed_prompts,
 )
+from probes.probe import Probe
+from probes.steering import SteeringError
 
 if TYPE_CHECKING:
     from pandas import DataFrame

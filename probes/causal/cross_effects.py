@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interp.models import Model
-from probes.continuations import Continuations
-from probes.direction_effects import Effect, steer
-from probes.directions import Direction, require_together
-from probes.edited import TOKENS_PER_FORWARD, EditedRuns
+from probes.causal.continuations import Continuations
+from probes.causal.directions import Direction, require_together
+from probes.causal.edited import TOKENS_PER_FORWARD, EditedRuns
+from probes.causal.effects import Effect, steer
 from probes.steering import SteeringError
 
 if TYPE_CHECKING:
