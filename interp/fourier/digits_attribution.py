@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.fourier.basis import FourierError
+from interp.fourier.digits import N_DIGITS
 from interp.hooks import session
 from interp.models import Examples, Model
 
-N_DIGITS = 10
 _ROWS = 512  # at a time
 
 
@@ -160,9 +160,8 @@ def attention_tree(
     """Read the tree off the mean attention of every head.
 
     A signature from attention alone: what a head moves along an edge, and whether it is used, is
-    for interventions to say. Caching positions are those past the second operand's first digit
-    that are not looked at for their own token alone: every position from there to the one that
-    looks.
+    for interventions to say. A caching position is any from the second operand's first digit on:
+    there both operands have begun, so that an earlier layer can have put a pair together.
 
     Args:
         model: The model.
