@@ -29,7 +29,10 @@ class CriticalSize:
 
     Attributes:
         size: Geometric mean over seeds, in training pairs; None where some seed does not cross.
-        interval: 95 % interval over seeds, Student's t on log sizes; None where there is none.
+        interval: 95 % interval over seeds, Student's t on log sizes; None where there is none. It
+            holds seeds and not how coarse the sizes are.
+        between: The sizes tried within which every seed crosses; None where some seed does not.
+            Where it is one step of the sizes, these are what limits the answer.
         by_seed: Each seed's; None where its accuracy does not cross the level.
         level: The accuracy.
         reason: Why there is no size or no interval; None where there are both.
@@ -37,6 +40,7 @@ class CriticalSize:
 
     size: float | None
     interval: tuple[float, float] | None
+    between: tuple[float, float] | None
     by_seed: tuple[float | None, ...]
     level: float
     reason: str | None
@@ -77,14 +81,18 @@ def critical_size(
         reason = f"of {len(by_seed)} seeds "
         parts = [f"{low} stay below {level:.0%} at the largest size"] * bool(low)
         parts += [f"{high} are above it at every size"] * bool(high)
-        return CriticalSize(None, None, by_seed, level, reason + " and ".join(parts))
+        return CriticalSize(None, None, None, by_seed, level, reason + " and ".join(parts))
     mean = float(np.log(crossed).mean())
+    between = (
+        max(float(size) for size in sizes if size <= min(crossed)),
+        min(float(size) for size in sizes if size >= max(crossed)),
+    )
     if len(crossed) < 2:
         reason = "one seed gives no interval"
-        return CriticalSize(math.exp(mean), None, by_seed, level, reason)
+        return CriticalSize(math.exp(mean), None, between, by_seed, level, reason)
     half = float(stats.t.ppf(0.975, len(crossed) - 1)) * float(stats.sem(np.log(crossed)))
     interval = (math.exp(mean - half), math.exp(mean + half))
-    return CriticalSize(math.exp(mean), interval, by_seed, level, None)
+    return CriticalSize(math.exp(mean), interval, between, by_seed, level, None)
 
 
 def _crossing(logs: np.ndarray, row: np.ndarray, level: float) -> float | None:
