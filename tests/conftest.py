@@ -125,6 +125,11 @@ def _stir(parameters: Any) -> None:
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
 
 
+def pytest_runtest_setup() -> None:
+    """Give tables one width: what is read off them must not depend on what ran before."""
+    os.environ["COLUMNS"] = "200"
+
+
 @pytest.fixture(autouse=True)
 def _own_randomness() -> Any:
     """Begin every test at the same global seed: models with random weights must not depend on

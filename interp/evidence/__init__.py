@@ -11,7 +11,7 @@ from interp.evidence.controls import (
     layer_matched,
     norm_matched,
 )
-from interp.evidence.draws import RandomDraws
+from interp.evidence.draws import RandomDraws, random_units
 from interp.evidence.evidence import Evidence, EvidenceError
 from interp.evidence.items import ItemsTest, mcnemar
 from interp.evidence.metrics import (
@@ -83,6 +83,7 @@ __all__ = [
     "nested_interval",
     "norm_matched",
     "permutation_p",
+    "random_units",
     "rank_p_value",
     "read_evidence",
     "rich_table",

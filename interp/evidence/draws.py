@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from interp.evidence.controls import NoControlsError
 
 
@@ -48,3 +52,41 @@ class RandomDraws:
     def n_null_possible(self) -> int:
         """As ``n_possible``."""
         return self.n_possible
+
+
+def random_units(
+    n: int, d: int, *, seed: int, like: Float[Tensor, "row d"] | None = None
+) -> Float[Tensor, "draw d"]:
+    """Draw random directions of length 1.
+
+    Args:
+        n: How many.
+        d: Their width.
+        seed: Decides which.
+        like: Activations; directions are then drawn with their covariance, so that they point
+            where activations vary. It is shrunk towards the same in every direction by as much as
+            so few rows need (Bodnar et al. 2014, clipped to 0 … 1). All directions are alike when
+            omitted.
+
+    Raises:
+        NoControlsError: fewer than one, activations of another width, or ones that never vary.
+    """
+    if n < 1 or d < 2:
+        raise NoControlsError(f"{n} random directions of width {d}; expected at least 1 of 2")
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn((n, d), generator=generator, dtype=torch.float64)
+    if like is not None:
+        if like.ndim != 2 or like.shape[1] != d:
+            raise NoControlsError(f"activations have shape {list(like.shape)}; expected [row, {d}]")
+        centred = (like.double() - like.double().mean(0)) / len(like) ** 0.5
+        trace = float((centred**2).sum())
+        if trace == 0:
+            raise NoControlsError(
+                "the activations are the same everywhere, so nothing is like them"
+            )
+        smaller = centred @ centred.T if len(centred) < d else centred.T @ centred
+        beyond = float((smaller**2).sum()) - trace**2 / d  # how far from the same everywhere
+        kept = 0.0 if beyond <= 0 else min(1.0, max(0.0, 1 - trace**2 / len(like) / beyond))
+        weights = torch.randn((n, len(centred)), generator=generator, dtype=torch.float64)
+        drawn = kept**0.5 * (weights @ centred) + ((1 - kept) * trace / d) ** 0.5 * drawn
+    return drawn / drawn.norm(dim=1, keepdim=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from interp.evidence import ControlSets, Evidence, Metric, damage, norm_matched,
 from interp.sae.carrying_measures import Slopes
 from interp.sae.features import LatentStatistics
 
+_TOLERANCE = 2.05  # a factor 2, and rounding
+
 
 def matched_latents(
     latents: Sequence[int], statistics: LatentStatistics, *, n: int, seed: int
@@ -21,8 +23,9 @@ def matched_latents(
     """Draw random sets of as many latents, each within a factor 2 in firing rate of one of these.
 
     Drawn as ``norm_matched`` draws heads: sets that share no latent with these, and null sets that
-    may. A latent stands as (0, index). How well the lengths of what they write match is told
-    beside, as the norms' ratio.
+    may. A latent stands as (0, index). Where too few others fire so often, the nearest are taken,
+    and the family says so: ``nearest-firing`` in place of ``firing-matched``. How well the lengths
+    of what they write match is told beside, as the norms' ratio.
 
     Args:
         latents: The target.
@@ -40,7 +43,18 @@ def matched_latents(
     ratios = tuple(
         float(torch.exp(log_mass[[i for _, i in chosen]].mean() - own)) for chosen in found.sets
     )
-    return dataclasses.replace(found, family="firing-matched", norm_ratios=ratios)
+    own_rates = np.sort(statistics.rate[list(latents)].numpy())
+    worst = max(
+        float(np.exp(np.abs(np.log(_rates(chosen, statistics) / own_rates)).max()))
+        for chosen in found.sets
+    )
+    family = "firing-matched" if worst <= _TOLERANCE else "nearest-firing"
+    return dataclasses.replace(found, family=family, norm_ratios=ratios)
+
+
+def _rates(chosen: Iterable[tuple[int, int]], statistics: LatentStatistics) -> np.ndarray:
+    floor = float(statistics.rate[statistics.rate > 0].min())
+    return np.sort(statistics.rate[[i for _, i in chosen]].clamp(min=floor).numpy())
 
 
 def carrying_evidence(
@@ -55,6 +69,7 @@ def carrying_evidence(
     controls: Float[np.ndarray, "set example"],
     null: Float[np.ndarray, "set example"],
     targets: Sequence[str],
+    alpha: float = 0.05,
     seed: int,
 ) -> Evidence:
     """Weigh an edit against random latents; the metric is each prompt's part in the slope.
@@ -72,6 +87,7 @@ def carrying_evidence(
         controls: With each of ``sets.sets`` edited instead.
         null: With each of ``sets.null_sets`` edited.
         targets: Which target each prompt is about.
+        alpha: Level of the verdict.
         seed: Seeds the bootstrap.
     """
     sign = float(np.sign(slopes.weight @ clean))
@@ -100,5 +116,6 @@ def carrying_evidence(
         null_effects=damage(part, was, nulls),
         groups=targets,
         gain=float(was.mean()),
+        alpha=alpha,
         seed=seed,
     )

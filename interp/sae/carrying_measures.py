@@ -25,6 +25,10 @@ Tokens = Callable[[Examples], Bool[Tensor, "example pos"]]
 """Says which tokens of some examples are touched."""
 
 
+class NoLatentError(SaeError):
+    """Edited alone, no latent lowers the slope: there is none to edit."""
+
+
 class NoBiasError(SaeError):
     """There is no bias to take away, so no share of it can be said to be gone."""
 

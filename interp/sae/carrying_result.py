@@ -67,6 +67,12 @@ class Carrying:
             row["ce_low"], row["ce_high"] = row.pop("ce_interval")
         return pd.DataFrame(rows).astype({"n": "Int64", "recognition": "Float64"})
 
+    @property
+    def how_often(self) -> str:
+        """How often the random latents fire, beside those edited, in words."""
+        matched = self.evidence.control_family == "firing-matched"
+        return "as often" if matched else "most nearly as often"
+
     def figure(self, *, title: str | None = None) -> Figure:
         """Draw reduction against cost over n, with the baselines and the random draws."""
         from interp.plots.latents import Cost, reduction_against_cost
@@ -79,7 +85,7 @@ class Carrying:
             [point(row) for row in self.curve],
             others=[point(row) for row in self.baselines],
             controls=self.random_latents,
-            controls_label=f"{self.chosen.n} random latents that fire as often",
+            controls_label=f"{self.chosen.n} random latents that fire {self.how_often}",
             title=title,
         )
 

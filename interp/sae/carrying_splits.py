@@ -22,17 +22,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.evidence import Metric, bootstrap_interval, kl_from, loss
+from interp.evidence import Metric, bootstrap_interval, kl_from, loss, random_units
 from interp.hooks import Intervention, project_out
 from interp.models import Model
 from interp.sae.carrying_controls import carrying_evidence, matched_latents
 from interp.sae.carrying_measures import (
     BiasSplit,
     NoBiasError,
+    NoLatentError,
     Reduction,
     Slopes,
     Tokens,
@@ -64,7 +64,8 @@ def carrying(
     most_ce: float = 0.03,
     most_lost: float = 0.05,
     n_random: int = 99,
-    n_directions: int = 19,
+    n_directions: int = 99,
+    alpha: float = 0.05,
     seed: int,
 ) -> Carrying:
     """Find the latents that a bias depends on, and say what editing them costs.
@@ -90,12 +91,14 @@ def carrying(
         most_lost: Most of ``recognised`` that an edit may take while tuning, where that split says
             how to measure it: an edit that erases the concept removes its bias too.
         n_random: Random sets of latents.
-        n_directions: Random directions.
+        n_directions: Random directions, drawn as the activations vary at the tokens touched.
+        alpha: Level of the verdict.
         seed: Draws random sets and directions, and seeds the intervals.
 
     Raises:
         NoBiasError: the model's slope on ``test`` is not to be told from zero.
-        SaeError: no latent lowers the slope, or shapes and splits that do not fit.
+        NoLatentError: no latent lowers the slope.
+        SaeError: shapes and splits that do not fit.
     """
     counts = sorted({int(n) for n in counts})
     _check(model, dictionary, (select, tune, test), counts, kinds)
@@ -106,7 +109,7 @@ def carrying(
     estimated, statistics, values = job.select(select, scores, kinds)
     ranked = job.rank(select, scores, estimated, values[kinds[0]], shortlist)
     if not ranked:
-        raise SaeError("edited alone, no latent lowers the bias slope: there is none to edit")
+        raise NoLatentError("edited alone, no latent lowers the bias slope: there is none to edit")
     counts = [n for n in counts if n <= len(ranked)] or [len(ranked)]
     edits = {(kind, n): set_latents(ranked[:n], values[kind]) for kind in kinds for n in counts}
     kind, n, tuned = job.tune(
@@ -119,19 +122,19 @@ def carrying(
     )
 
     site = job.site
-    generator = torch.Generator().manual_seed(seed)
     sets = matched_latents(ranked[:n], statistics, n=n_random, seed=seed)
     curve = {m: splice(dictionary, edits[kind, m]) for m in counts}
     plain: dict[str, Intervention] = {"reconstruction": splice(dictionary, keep_error=False)}
     if direction is not None:
         plain["direction projected out"] = project_out(site, direction)
-    drawn = torch.randn((n_directions, dictionary.d_in), generator=generator)
+    # Isotropic ones rarely point where activations vary, and could not matter as much.
+    drawn = random_units(n_directions, dictionary.d_in, seed=seed, like=job.activations(select))
     random_sets = [
         splice(dictionary, set_latents([i for _, i in sorted(chosen)], values[kind]))
         for chosen in (*sets.sets, *sets.null_sets)
     ]
     named = [*curve.values(), *plain.values()]
-    others = [*random_sets, *(project_out(site, one) for one in drawn)]
+    others = [*random_sets, *(project_out(site, one) for one in drawn.float())]
     bias = job.sweep(test.biased, [*named, *others], metric)
     clean = bias.clean[0].numpy()
     changed = bias.changed[0].numpy()
@@ -177,6 +180,7 @@ def carrying(
             controls=changed[len(named) :][: len(sets)],
             null=changed[len(named) + len(sets) :][: len(sets.null_sets)],
             targets=test.targets,
+            alpha=alpha,
             seed=seed,
         ),
         slope=float(slopes.weight @ clean),

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.evidence import Metric, loss
-from interp.hooks import Intervention, Site
+from interp.hooks import Intervention, Site, capture
 from interp.models import Examples, Model
 from interp.sae.attribution import attribute_latents
 from interp.sae.carrying_measures import (
@@ -74,6 +74,11 @@ class Stages:
     def clean(self, split: BiasSplit) -> Float[Tensor, " example"]:
         """The bias of every prompt, in the model as it is."""
         return self.sweep(split.biased, [splice(self.dictionary)], self.metric).clean[0]
+
+    def activations(self, split: BiasSplit) -> Float[Tensor, "token d_in"]:
+        """Activations of the biased prompts at the tokens that are touched."""
+        found = capture(self.model, split.biased, self.site)[self.site]
+        return found[self.at(split.biased)]
 
     def own_biases(self, split: BiasSplit) -> dict[str, float]:
         """The model's bias for each target."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -48,7 +49,8 @@ class SaeSettings:
         buffer: Most activations held in memory, which are also those shuffled together.
         seed: Decides weights, order and split.
         checkpoint_every: Steps between checkpoints.
-        options: Further fields of the architecture's configuration in sae-lens, by name.
+        options: Further fields of the architecture's configuration in sae-lens, by name; those
+            that nothing else here decides, 1 or 0 for yes or no.
     """
 
     arch: Architecture = "topk"
@@ -78,11 +80,18 @@ class SaeSettings:
             value = getattr(self, name)
             if value is not None and value < (2 if name == "context" else 1):
                 raise ValueError(f"{name}={value}: expected a positive number; leave it out")
-        if self.lr <= 0 or (self.sparsity is not None and self.sparsity < 0):
+        if self.buffer <= self.batch:
+            raise ValueError(
+                f"buffer={self.buffer} and batch={self.batch}: expected a buffer of a batch and a "
+                "row at least"
+            )
+        if not (0 < self.lr < math.inf and 0 <= (self.sparsity or 0) < math.inf):
             raise ValueError(
                 f"lr={self.lr}, sparsity={self.sparsity}: expected a positive rate and a weight "
                 "of zero or more"
             )
+        if self.k is not None and self.d_sae is not None:
+            _require_fewer(self.k, self.d_sae)
         if self.k is not None and self.arch not in _WITH_K:
             raise ValueError(f"{self.arch} takes no k; give sparsity=, or one of {_WITH_K}")
         if self.sparsity is not None and self.arch not in _COEFFICIENT:
@@ -94,7 +103,7 @@ class SaeSettings:
         return self.samples // self.batch
 
     def sae_fields(self, d_in: int) -> dict[str, Any]:
-        """The fields of sae-lens' configuration of the SAE, metadata excepted.
+        """The fields of sae-lens' configuration of the SAE, metadata and ``options`` excepted.
 
         Raises:
             ValueError: more active latents than there are.
@@ -109,8 +118,7 @@ class SaeSettings:
             "normalize_activations": self.normalize,
         }
         if self.arch in _WITH_K:
-            if k > d_sae:
-                raise ValueError(f"k={k} active latents of d_sae={d_sae}; give a smaller k")
+            _require_fewer(k, d_sae)
             fields["k"] = k
         if self.arch in _COEFFICIENT:
             name, warm_up = _COEFFICIENT[self.arch]
@@ -125,7 +133,7 @@ class SaeSettings:
         if self.arch == "matryoshka_batchtopk":
             widths = {max(1, d_sae // part) for part in (16, 8, 4, 2, 1)}
             fields["matryoshka_widths"] = sorted(widths)
-        return {**fields, **self.options}
+        return fields
 
     def trainer_fields(self) -> dict[str, Any]:
         """The fields of sae-lens' trainer."""
@@ -142,3 +150,8 @@ class SaeSettings:
             "feature_sampling_window": steps + 1,
             "n_batches_for_norm_estimate": min(64, max(1, steps // 10)),
         }
+
+
+def _require_fewer(k: int, d_sae: int) -> None:
+    if k > d_sae:
+        raise ValueError(f"k={k} active latents of d_sae={d_sae}; give a smaller k")

@@ -52,12 +52,16 @@ def read_data(
             library, as ``NAME`` or ``NAME:SPLIT`` (its column ``text``), from the Hub or its cache.
         context: Tokens a row; the model's own limit where that is less.
         n_train: Tokens wanted to train on. Where there are fewer, the training repeats them.
-        n_held_out: Tokens wanted to evaluate on.
+        n_held_out: Tokens wanted to evaluate on, from 1 on; rows that are also trained on are left
+            out of them, so that there may be fewer.
         seed: Of the split of ids and of the model's own text.
 
     Raises:
-        SaeError: no such file or data set, no text in it, or too little for two rows.
+        SaeError: no such file or data set, no text in it, too little for two rows, or no row to
+            evaluate on that is not also trained on.
     """
+    if n_held_out < 1:
+        raise SaeError(f"{n_held_out} held-out tokens to evaluate on; expected at least 1")
     context = min(context, model.n_ctx)
     rows_wanted = (-(-n_train // context), max(1, -(-n_held_out // context)))
     path = Path(source)
@@ -71,7 +75,7 @@ def read_data(
             generator=torch.Generator().manual_seed(seed),
         )
         first = rows_wanted[1]
-        return made.select(range(first, len(made))), made.select(range(first))
+        return _apart(made.select(range(first, len(made))), made.select(range(first)))
     if path.suffix == ".npy":
         return _from_ids(model, path, n_held_out, seed=seed)
     if model.tokenizer is None:
@@ -97,8 +101,27 @@ def _from_ids(model: Model, path: Path, n_held_out: int, *, seed: int) -> tuple[
     model.check_tokens(tokens)
     examples = Examples(tokens=tokens, name=path.name, seed=seed)
     share = min(0.5, n_held_out / tokens.numel())
-    train, held_out = examples.split(1 - share, seed=seed)
-    return train, held_out
+    return _apart(*examples.split(1 - share, seed=seed))
+
+
+def _apart(train: Examples, held_out: Examples) -> tuple[Examples, Examples]:
+    """Leave out held-out rows that are also trained on, as in text that repeats itself."""
+    seen = {row.tobytes() for row in train.tokens.numpy()}
+    kept = [i for i, row in enumerate(held_out.tokens.numpy()) if row.tobytes() not in seen]
+    twice = len(held_out) - len(kept)
+    if not kept:
+        raise SaeError(
+            f"{held_out.name} repeats itself: all {twice} held-out rows are also trained on, so "
+            "that none is left to evaluate on; give text that varies more"
+        )
+    if twice:
+        log.warning(
+            "%d of %d held-out rows of %s are also trained on and were left out",
+            twice,
+            len(held_out),
+            held_out.name,
+        )
+    return train, held_out.select(kept)
 
 
 def _packed(
@@ -133,7 +156,7 @@ def _packed(
         tokens = torch.from_numpy(np.stack(rows).astype(np.int64))
         model.check_tokens(tokens)
         made.append(Examples(tokens=tokens, name=name))
-    return made[0], made[1]
+    return _apart(made[0], made[1])
 
 
 class _Packer:

@@ -123,7 +123,8 @@ def train_sae(
         skip_bos=settings.skip_bos,
     )
     made_by = _made_by(model, examples, held_out, site, settings)
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise SaeError(f"{folder} is a file; give a folder to write")
     if not (folder / CARD).is_file():
         with own_randomness(settings.seed, model.device):
             curve = _train(stream, settings, folder, made_by)
@@ -170,6 +171,9 @@ def _train(
         device=stream.model.device,
         metadata=_metadata(stream, settings),
     )
+    # Not before: what sae-lens refuses leaves no folder behind.
+    fresh = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
     drawn, curve = 0, dict[str, Tensor]()
     if (folder / CHECKPOINT).is_file():
         drawn, curve = load_checkpoint(folder / CHECKPOINT, trainer, made_by=made_by)
@@ -204,11 +208,11 @@ def _train(
                 seen.setdefault(name, []).append(value)
             advance(1)
             if trainer.n_training_steps % settings.checkpoint_every == 0 or interrupted():
-                _require_finite(seen["loss"], folder)
+                _require_finite(seen["loss"], settings, folder, fresh=fresh)
                 save()
             if interrupted():
                 raise KeyboardInterrupt
-    _require_finite(seen.get("loss", []), folder)
+    _require_finite(seen.get("loss", []), settings, folder, fresh=fresh)
     if seen:
         save()
     finish(trainer, folder)
@@ -229,12 +233,21 @@ class _Counted:
         return next(self._batches)
 
 
-def _require_finite(losses: list[Tensor], folder: Path) -> None:
-    if losses and not bool(torch.isfinite(torch.stack(losses)).all()):
-        raise SaeError(
-            f"the loss is no longer finite, {folder} keeps the last checkpoint before; start "
-            "afresh with a smaller lr, or normalize='expected_average_only_in'"
-        )
+def _require_finite(
+    losses: list[Tensor], settings: SaeSettings, folder: Path, *, fresh: bool
+) -> None:
+    if not losses or bool(torch.isfinite(torch.stack(losses)).all()):
+        return
+    kept = "and there is no checkpoint from before; start afresh"
+    if (folder / CHECKPOINT).is_file():
+        kept = f"{folder} keeps the last checkpoint before; start afresh in another folder"
+    elif fresh:
+        folder.rmdir()
+    unscaled = settings.normalize == "none"
+    advice = ", or normalize='expected_average_only_in'" if unscaled else ""
+    raise SaeError(
+        f"the loss is no longer finite, {kept} with a smaller lr than {settings.lr:g}{advice}"
+    )
 
 
 def _metadata(stream: ActivationStream, settings: SaeSettings) -> dict[str, Any]:

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-import difflib
+import math
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.configs import near
 from interp.sae.dictionary import SaeError
 from interp.sae.files import CONFIG, WEIGHTS, replace_file
 from interp.sae.settings import SaeSettings
+
+#: Fields of sae-lens' configuration that no option may change, and what decides them.
+_SET_ELSEWHERE = {
+    "d_in": "the site decides it",
+    "reshape_activations": "the site decides it",
+    "device": "the model decides it",
+    "dtype": "SAEs are trained in float32",
+    "metadata": "the training writes it",
+    "d_sae": "give d_sae itself",
+    "k": "give k itself",
+    "normalize_activations": "give normalize",
+    "l1_coefficient": "give sparsity",
+    "l0_coefficient": "give sparsity",
+    "matryoshka_widths": "d_sae decides it",
+}
 
 
 def new_trainer(
@@ -47,13 +63,10 @@ def new_trainer(
     from sae_lens.registry import get_sae_training_class
     from sae_lens.saes.sae import SAEMetadata
 
-    fields = settings.sae_fields(d_in)
+    options = checked_options(settings)
+    fields = {**settings.sae_fields(d_in), **options}
     architecture = fields.pop("architecture")
     _, config_class = get_sae_training_class(architecture)
-    known = set(config_class.__dataclass_fields__) - {"metadata"}
-    if strange := sorted(set(settings.options) - known):
-        near = difflib.get_close_matches(strange[0], known, n=3) or sorted(known)
-        raise SaeError(f"{architecture} has no option {strange[0]!r}; near: {', '.join(near)}")
     if str(metadata.get("hook_name")).endswith("hook_z") and "hook_head_index" not in metadata:
         fields["reshape_activations"] = "hook_z"
     try:
@@ -64,6 +77,39 @@ def new_trainer(
     trainer_config = SAETrainerConfig(**settings.trainer_fields(), device=str(device))
     trainer: Any = SAETrainer(trainer_config, sae, data_provider=batches)
     return trainer
+
+
+def checked_options(settings: SaeSettings) -> dict[str, Any]:
+    """The further fields of sae-lens' configuration, each of the type that it has there.
+
+    Raises:
+        SaeError: no such field, one that is set elsewhere, or a number that it cannot be.
+    """
+    from sae_lens.registry import get_sae_training_class
+
+    _, config_class = get_sae_training_class(settings.arch)
+    hints = get_type_hints(config_class)
+    kinds = {name: {hint, *get_args(hint)} & {bool, int, float} for name, hint in hints.items()}
+    # Lists and choices are no numbers, which is what options are.
+    known = {
+        name: next(iter(kind))
+        for name, kind in kinds.items()
+        if kind and name not in _SET_ELSEWHERE and get_origin(hints[name]) is not list
+    }
+    found = {}
+    for name, value in settings.options.items():
+        if name in hints and name in _SET_ELSEWHERE:
+            raise SaeError(f"{name} is no option: {_SET_ELSEWHERE[name]}")
+        if name not in known:
+            raise SaeError(f"{settings.arch} has no option {name!r}; {near(name, known)}")
+        kind = known[name]
+        if not math.isfinite(value) or (kind is not float and value != int(value)):
+            expected = "a number" if kind is float else "a whole number"
+            raise SaeError(f"option {name} is {value}; expected {expected}")
+        if kind is bool and value not in (0, 1):
+            raise SaeError(f"option {name} is {value:g}; expected 1 for yes or 0 for no")
+        found[name] = kind(value)
+    return found
 
 
 def estimate_scale(trainer: Any) -> None:

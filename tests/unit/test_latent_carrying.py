@@ -93,6 +93,14 @@ def test_random_latents_fire_as_often():
     assert all(0.4 < ratio < 2.5 for ratio in sets.norm_ratios)
 
 
+def test_where_too_few_fire_so_often_the_family_says_so():
+    rate = torch.full((40,), 1e-3)
+    rate[:12] = 0.3  # ten of them are edited
+    stats = LatentStatistics(mean=rate, rate=rate, mass=3 * rate, largest=rate, n_tokens=1000)
+    assert matched_latents(range(10), stats, n=9, seed=0).family == "nearest-firing"
+    assert matched_latents([0, 1], stats, n=9, seed=0).family == "firing-matched"
+
+
 def test_evidence_weighs_slopes():
     slopes = slopes_over(TARGETS, SCORES)
     clean = values(-1.0, 0.5, noise=0.05)
