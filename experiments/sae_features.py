@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from interp.models import Examples, Model
     from interp.runs import Run
-    from interp.sae import Dictionary, Evaluation
+    from interp.sae import Dictionary, Evaluation, SaeSettings
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def check(config: Config) -> None:
     from interp.models import ModelSpec, require_device, resolve
 
     least = {"samples": 1024, "tokens": 256, "context": 2, "held_out": 256, "top": 1}
-    least |= {"cards": 1, "controls": 1, "seed": 0}
+    least |= {"cards": 1, "controls": 1, "shortlist": 1, "seed": 0}
     for name, value in least.items():
         if getattr(config, name) < value:
             raise ValueError(f"{name} is {getattr(config, name)}; expected at least {value}")
@@ -111,8 +111,32 @@ def check(config: Config) -> None:
         raise ValueError(f"sae: no folder {config.sae}; for a release give sae_id as well")
     if config.site is not None:
         Site.parse(config.site)
+    _check_latents(config)
     require_device(config.device)
     resolve(ModelSpec(config.model, revision=config.revision))
+
+
+def _check_latents(config: Config) -> None:
+    """Refuse numbers of latents that do not fit each other, as far as they are known by now."""
+    from interp.configs import near
+    from interp.sae.files import CONFIG, read_json
+    from interp.sae.settings import Architecture
+
+    d_sae, named = config.d_sae, f"d_sae={config.d_sae}"
+    if config.sae is None:
+        if config.arch not in (kinds := get_args(Architecture)):
+            raise ValueError(f"arch: sae-lens has no {config.arch!r}; {near(config.arch, kinds)}")
+        _settings(config)
+    else:
+        path = Path(config.sae) / CONFIG
+        d_sae = read_json(path).get("d_sae") if path.is_file() else None
+        named = f"the {d_sae} latents of {config.sae}"
+    if d_sae is not None and 2 * config.top > d_sae:
+        raise ValueError(
+            f"top={config.top} of {named}: expected half of them at most, since as many others "
+            "are removed as a control; give a smaller --top"
+            + (" or a larger --d-sae" if config.sae is None else "")
+        )
 
 
 def run(config: Config, run: Run) -> None:
@@ -221,7 +245,7 @@ def _dictionary(
     config: Config, run: Run, model: Model, train: Examples, held_out: Examples
 ) -> tuple[Dictionary, Evaluation]:
     """The SAE, loaded or trained into the run folder, and how well it does."""
-    from interp.sae import SaeSettings, evaluate_sae, load_sae, train_sae
+    from interp.sae import evaluate_sae, load_sae, train_sae
 
     site = config.site or f"L{(model.n_layers - 1) // 2}.resid_post"
     if config.sae is not None:
@@ -232,15 +256,22 @@ def _dictionary(
         train,
         site,
         out=run.path / "sae",
-        settings=SaeSettings(
-            arch=config.arch,
-            d_sae=config.d_sae,
-            k=config.k,
-            samples=config.samples,
-            context=config.context,
-            seed=config.seed,
-        ),
+        settings=_settings(config),
         held_out=held_out,
     )
     run.save_figure("training", trained.figure())
     return trained.dictionary, trained.evaluation
+
+
+def _settings(config: Config) -> SaeSettings:
+    """How the SAE is trained."""
+    from interp.sae import SaeSettings
+
+    return SaeSettings(
+        arch=config.arch,
+        d_sae=config.d_sae,
+        k=config.k,
+        samples=config.samples,
+        context=config.context,
+        seed=config.seed,
+    )

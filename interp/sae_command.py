@@ -37,7 +37,7 @@ class Asked(SaeSettings):
         site: Where in the model, such as L3.resid_post, L3.mlp_out or L3H7.
         data: Text file, folder, .jsonl file with "text", .npy file of token ids, a name for the
             datasets library, or own:N (N tokens of text drawn from the model itself).
-        held_out: Tokens to evaluate on.
+        held_out: Tokens to evaluate on, which are not trained on; taken in whole rows.
         device: A torch device, such as cpu or cuda.
         dtype: What the model computes in.
     """
@@ -48,6 +48,14 @@ class Asked(SaeSettings):
     held_out: int = 20_000
     device: str = "cpu"
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.held_out < 1:
+            raise ValueError(
+                f"held_out={self.held_out}: expected at least 1, the number of tokens to evaluate "
+                "on that are not trained on"
+            )
 
 
 def train_sae(args: Sequence[str]) -> int:
@@ -60,6 +68,8 @@ def train_sae(args: Sequence[str]) -> int:
     if asked["out"] is None:
         raise UsageError(f"--out DIR is needed, a folder to write (see {_PROG} --help)")
     out = Path(asked["out"])
+    if found := next((p for p in (out, *out.parents) if p.exists() and not p.is_dir()), None):
+        raise UsageError(f"{found} is a file: give --out a folder to write")
     if out.is_dir() and names_in(out) and not asked["resume"]:
         raise UsageError(f"{out} is not empty: give another folder, or --resume to go on in it")
     with terminal.logging_shown():
@@ -77,9 +87,11 @@ def _work(config: Asked, out: Path) -> int:
     from interp.sae.dictionary import site_width
     from interp.sae.texts import read_data
     from interp.sae.train import train_sae as train
+    from interp.sae.trainer import checked_options
 
     names = {f.name for f in fields(SaeSettings)}
     settings = SaeSettings(**{k: v for k, v in asdict(config).items() if k in names})
+    checked_options(settings)
     site = Site.parse(config.site)
     require_device(config.device)
     model = load_model(ModelSpec(config.model, device=config.device, dtype=config.dtype))
@@ -103,12 +115,17 @@ def _work(config: Asked, out: Path) -> int:
     except ValueError:
         raise
     except Exception as error:
+        out.mkdir(parents=True, exist_ok=True)
         path = write_text(out / TRACEBACK, traceback.format_exc())
         terminal.say(f"training failed: {one_line(error)} (traceback: {path})")
         return 1
     write_figure(out / "training.png", trained.figure())
     write_figure(out / "density.png", trained.evaluation.figure())
     terminal.console().print(_table(trained.evaluation.metrics()))
+    if trained.evaluation.ce_cost_interval is None:
+        terminal.show(
+            "ce_cost has no interval: there is one held-out row; give a larger --held-out"
+        )
     if trained.evaluation.undefined:
         terminal.show(f"ce_recovered is undefined: {trained.evaluation.undefined}")
     terminal.show(f"SAE folder: {out}\nto use it: load_sae({str(out)!r}, model=model)")

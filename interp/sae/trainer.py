@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import secrets
 import shutil
@@ -15,7 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.configs import near
 from interp.sae.dictionary import SaeError
 from interp.sae.files import CONFIG, WEIGHTS, replace_file
 from interp.sae.settings import SaeSettings
@@ -101,7 +101,8 @@ def checked_options(settings: SaeSettings) -> dict[str, Any]:
         if name in hints and name in _SET_ELSEWHERE:
             raise SaeError(f"{name} is no option: {_SET_ELSEWHERE[name]}")
         if name not in known:
-            raise SaeError(f"{settings.arch} has no option {name!r}; {near(name, known)}")
+            near = difflib.get_close_matches(name, known, n=3) or sorted(known)
+            raise SaeError(f"{settings.arch} has no option {name!r}; near: {', '.join(near)}")
         kind = known[name]
         if not math.isfinite(value) or (kind is not float and value != int(value)):
             expected = "a number" if kind is float else "a whole number"

@@ -82,6 +82,13 @@ def test_a_trained_sae_is_loaded(finished, tmp_path):
     assert ours["latents"] == theirs["latents"]
 
 
+def test_more_latents_than_a_trained_sae_can_give_are_refused(finished, tmp_path, capfd):
+    arguments = [*QUICK, "--sae", str(finished / "sae"), "--top", "33"]
+    assert main(["run", "sae-features", *arguments, "--out", str(tmp_path / "run")]) == 2
+    assert "top=33 of the 64 latents of" in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -90,6 +97,12 @@ def test_a_trained_sae_is_loaded(finished, tmp_path):
         (["--site", "L1.resid_pots"], "resid_post"),
         (["--top", "0"], "at least 1"),
         (["--alpha", "2"], "between 0 and 1"),
+        (["--shortlist", "-3"], "shortlist is -3; expected at least 1"),
+        (["--top", "64", "--d-sae", "64"], "top=64 of d_sae=64: expected half of them at most"),
+        (["--d-sae", "8", "--top", "20"], "a smaller --top or a larger --d-sae"),
+        (["--k", "100", "--d-sae", "64"], "k=100 active latents of d_sae=64"),
+        (["--arch", "gated", "--k", "3"], "gated takes no k"),
+        (["--arch", "topc"], "did you mean topk"),
         (["--model", "zoo:bias-wrld"], "zoo:bias-world"),
     ],
 )

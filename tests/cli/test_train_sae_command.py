@@ -87,6 +87,14 @@ def test_ctrl_c_says_how_to_go_on(asked, tmp_path, monkeypatch, capsys):
         (["--arch", "gated"], "gated takes no k"),
         (["--model", "zoo:code-ml"], "code-lm"),
         (["--options", "aux_loss_coef", "1"], "aux_loss_coefficient"),
+        (["--options", "k", "3"], "k is no option: give k itself"),
+        (["--options", "d_in", "3"], "d_in is no option: the site decides it"),
+        (["--options", "use_sparse_activations", "2"], "expected 1 for yes or 0 for no"),
+        (["--held-out", "0"], "expected at least 1, the number of tokens to evaluate on"),
+        (["--held-out", "-5"], "held_out=-5"),
+        (["--buffer", "0"], "buffer=0 and batch=50: expected a buffer of a batch and a row"),
+        (["--lr", "nan"], "expected a positive rate"),
+        (["--arch", "standard", "--k", "None", "--lr", "1e30"], "with a smaller lr than 1e+30"),
         (["--device", "cuda:99"], "cuda"),
     ],
 )
@@ -96,7 +104,7 @@ def test_mistakes_are_one_line(changes, message, asked, tmp_path, capsys):
     said = capsys.readouterr().err.strip().splitlines()
     said = [line for line in said if not line.startswith("WARNING: 1 of 3 files")]
     assert len(said) == 1 and message in said[0]
-    assert not (out / "cfg.json").exists()
+    assert not out.exists()
 
 
 def test_a_folder_is_needed_and_must_be_free(asked, tmp_path, capsys):
@@ -105,6 +113,27 @@ def test_a_folder_is_needed_and_must_be_free(asked, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("x")
     assert main([*asked, "--out", str(tmp_path)]) == 2
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_a_file_cannot_be_the_folder(asked, tmp_path, capsys):
+    (tmp_path / "afile").write_text("x")
+    for out in (tmp_path / "afile", tmp_path / "afile" / "sae"):
+        assert main([*asked, "--out", str(out)]) == 2
+        assert "afile is a file: give --out a folder" in capsys.readouterr().err
+
+
+def test_text_that_repeats_itself_is_refused(asked, tmp_path, capsys):
+    (tmp_path / "same.txt").write_text("w3 w4 w5 w6 w7 " * 400)
+    changes = ["--data", str(tmp_path / "same.txt"), "--out", str(tmp_path / "sae")]
+    assert main([*asked, *changes]) == 2
+    said = capsys.readouterr().err
+    assert "same.txt repeats itself: all 7 held-out rows are also trained on" in said
+    assert not (tmp_path / "sae").exists()
+
+
+def test_one_held_out_row_gives_no_interval_and_says_so(asked, tmp_path, capsys):
+    assert main([*asked, "--held-out", "1", "--out", str(tmp_path / "sae")]) == 0
+    assert "no interval: there is one held-out row" in " ".join(capsys.readouterr().out.split())
 
 
 def test_help_is_quick_and_loads_nothing_heavy():

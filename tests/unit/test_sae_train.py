@@ -16,7 +16,7 @@ from interp.sae import SaeError, SaeSettings, read_trained, train_sae
 from interp.sae.checkpoint import save_checkpoint
 from interp.sae.files import read_tensors
 from interp.sae.stream import ActivationStream
-from interp.sae.trainer import finish
+from interp.sae.trainer import checked_options, finish
 
 SMALL = SaeSettings(
     arch="topk", d_sae=24, k=3, samples=3000, batch=60, buffer=500, lr=3e-3, checkpoint_every=20
@@ -228,6 +228,9 @@ def test_heads_side_by_side_and_one_alone(tiny, rows, tmp_path):
     [
         ({"k": 25}, "k=25 active latents of d_sae=24"),
         ({"options": {"aux_loss_coeficient": 1.0}}, "aux_loss_coefficient"),
+        ({"options": {"architecture": 1.0}}, "no option 'architecture'"),
+        ({"options": {"d_sae": 8.0}}, "d_sae is no option"),
+        ({"arch": "standard", "k": None, "options": {"l1_warm_up_steps": 1.5}}, "whole number"),
         ({"buffer": 70}, "a batch and a row at least"),
         ({"batch": 1500, "buffer": 9000}, "give more text or a smaller batch"),
     ],
@@ -237,6 +240,7 @@ def test_settings_that_cannot_be_are_refused(changes, message, tiny, rows, tmp_p
         train_sae(
             tiny, rows, "L1.resid_post", out=tmp_path / "x", settings=replace(SMALL, **changes)
         )
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_site_without_vectors_is_refused(tiny, rows, tmp_path):
@@ -251,9 +255,32 @@ def test_a_site_that_cannot_be_spliced_is_refused_before_training(tiny, rows, tm
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tiny, rows, tmp_path):
-    settings = replace(SMALL, arch="standard", k=None, lr=1e30)
-    with pytest.raises(SaeError, match="no longer finite"):
+    settings = replace(SMALL, arch="standard", k=None, lr=1e30, checkpoint_every=1)
+    with pytest.raises(SaeError, match="keeps the last checkpoint before") as said:
         train_sae(tiny, rows, "L1.resid_post", out=tmp_path / "x", settings=settings)
+    assert "normalize" not in str(said.value), "it was scaled already"
+
+
+def test_a_loss_that_was_never_finite_leaves_no_folder(tiny, rows, tmp_path):
+    settings = replace(SMALL, arch="standard", k=None, lr=1e30, checkpoint_every=500)
+    settings = replace(settings, normalize="none")
+    with pytest.raises(SaeError, match=r"there is no checkpoint .* normalize="):
+        train_sae(tiny, rows, "L1.resid_post", out=tmp_path / "x", settings=settings)
+    assert not (tmp_path / "x").exists()
+
+
+def test_options_get_the_type_that_sae_lens_gives_them():
+    asked = {"use_sparse_activations": 0.0, "aux_loss_coefficient": 2}
+    found = checked_options(replace(SMALL, options=asked))
+    assert found == asked and [type(v) for v in found.values()] == [bool, float]
+    steps = replace(SMALL, arch="standard", k=None, options={"l1_warm_up_steps": 3.0})
+    assert type(checked_options(steps)["l1_warm_up_steps"]) is int
+
+
+def test_a_file_cannot_be_the_folder(tiny, rows, tmp_path):
+    (tmp_path / "afile").write_text("x")
+    with pytest.raises(SaeError, match="afile is a file"):
+        train_sae(tiny, rows, "L1.resid_post", out=tmp_path / "afile", settings=SMALL)
 
 
 def test_a_folder_with_other_things_is_refused(tiny, rows, tmp_path):

@@ -71,6 +71,26 @@ def test_ids(model, tmp_path):
         read_data(model, path, n_train=300, n_held_out=36)
 
 
+def test_held_out_rows_that_are_trained_on_are_left_out(model, tmp_path, caplog):
+    # Thirty rows of eleven words, of which the last three are held out: two of them stand above.
+    text = words(27 * 11, low=20).split()
+    text += [*text[:22], *words(11, seed=9, low=20).split()]
+    (tmp_path / "a.txt").write_text(" ".join(text))
+    train, held_out = read_data(model, tmp_path / "a.txt", context=12, n_train=9999, n_held_out=99)
+    assert (len(train), len(held_out)) == (27, 1)
+    assert held_out.tokens[0, 1:].tolist() == model.tokenizer.encode(
+        words(11, seed=9, low=20), add_special_tokens=False
+    )
+    assert "2 of 3 held-out rows of a.txt are also trained on and were left out" in caplog.text
+
+
+@pytest.mark.parametrize("n", [0, -5])
+def test_something_must_be_held_out(n, model, tmp_path):
+    np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(0, 29, (40, 9)))
+    with pytest.raises(SaeError, match="held-out tokens to evaluate on; expected at least 1"):
+        read_data(model, tmp_path / "ids.npy", n_train=300, n_held_out=n)
+
+
 def test_own_text_is_seeded_and_limited(model):
     def read(source):
         return read_data(model, source, context=8, n_train=400, n_held_out=16, seed=2)
