@@ -43,7 +43,7 @@ class Config:
         samples: Activations that an SAE is trained on.
         tokens: Tokens of text to draw them from, in models that read text.
         sentences: Sentences a concept, in a bias world.
-        prompts: Prompts a target in each of three splits, in a bias world.
+        prompts: Prompts a target in each of four splits, in a bias world.
         counts: Numbers of latents to edit, with commas between.
         shuffles: Shuffles of the references' labels.
         resamples: Draws of sentences' groups for intervals of bias; 0 for none.
@@ -88,7 +88,8 @@ class Config:
     revision: str | None = None
 
 
-# Holm over the sites of a deeper model asks for more random directions, and more random concepts.
+# Holm over the sites of a deeper model asks for more random directions, and more random concepts;
+# over several triples as well, for yet more directions.
 _TEXT: dict[str, Any] = {
     "sae_seeds": 1,
     "k": 32,
@@ -111,7 +112,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "default": {"d_sae": 128},
     "small-hub": {"model": "EleutherAI/pythia-70m-deduped", "triples": "gender", **_TEXT},
-    "paper": {"model": "gpt2", "triples": "gender,age,wealth,sentiment", **_TEXT},
+    "paper": {
+        "model": "gpt2",
+        "triples": "gender,age,wealth,sentiment",
+        **_TEXT,
+        "controls": 999,
+    },
 }
 
 

@@ -47,7 +47,7 @@ def measure(config: Config, run: Run, model: Model) -> Found:
     Raises:
         ValueError: the model can be asked for none of the triples.
     """
-    from experiments.bias_lens_stages import Job
+    from experiments.bias_lens_stages import Job, corrected
     from experiments.bias_lens_text import NotAsked, text_subject
     from experiments.bias_lens_triples import read_triples
     from experiments.bias_lens_world import world_for, world_subject
@@ -74,8 +74,8 @@ def measure(config: Config, run: Run, model: Model) -> Found:
     dictionaries, frame = _dictionaries(config, run, model)
     (site,) = {str(one.site) for one in dictionaries.values()}
     return Found(
-        measured=tuple(
-            Job(config, run, model, one).measured(dictionaries, site) for one in subjects
+        measured=corrected(
+            [Job(config, run, model, one).measured(dictionaries, site) for one in subjects]
         ),
         site=site,
         saes=frame,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from experiments.bias_lens_stages import MOST_ADDED_LOSS
+from experiments.bias_lens_numbers import numbers_of
 from experiments.bias_lens_words import conclusion, headline
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from experiments.bias_lens_stages import Measured
     from interp.evidence import Evidence
     from interp.runs import Run
-    from interp.sae import Carrying
-    from probes.concept_bias import Agreement
 
 
 def save(config: Config, run: Run, found: Found) -> None:
@@ -81,11 +79,6 @@ def evidence_of(one: Measured, several: bool) -> list[Evidence]:
     return [replace(row, subject=f"{one.subject.name}: {row.subject}") for row in rows]
 
 
-def at_site(one: Measured, site: str, yardstick: str) -> dict[str, Agreement]:
-    """Agreement with a yardstick at a site, by method."""
-    return {a.method: a for a in one.bias.agreements if (a.site, a.yardstick) == (site, yardstick)}
-
-
 def over_layers(one: Measured) -> DataFrame:
     """Each method's bias averaged over sites, and its rank correlation with each yardstick."""
     import pandas as pd
@@ -107,30 +100,6 @@ def over_layers(one: Measured) -> DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def sae_less_cav(one: Measured, site: str, *, seed: int) -> dict[str, tuple[float, float, float]]:
-    """By SAE: how much more its form agrees with the yardstick than raw vectors do.
-
-    Difference of the two rank correlations, with its 95% interval over targets drawn again, the
-    same for both.
-    """
-    import numpy as np
-
-    from probes.concept_bias.agreement import spearman
-
-    frame = one.bias.intervals()
-    wide = frame[frame["site"] == site].pivot(index="target", columns="method", values="bias")
-    scores = np.array([one.bias.yardsticks[one.subject.yardstick][name] for name in wide.index])
-    drawn = np.random.default_rng(seed).integers(0, len(wide), (1999, len(wide)))
-    drawn = np.concatenate([np.arange(len(wide))[None], drawn])
-    raw = spearman(wide["cav"].to_numpy()[drawn], scores[drawn])
-    found = {}
-    for held in one.latents:
-        form = spearman(wide[f"sae {held.name}"].to_numpy()[drawn], scores[drawn])
-        low, high = np.quantile((form - raw)[1:], [0.025, 0.975])
-        found[held.name] = (float(form[0] - raw[0]), float(low), float(high))
-    return found
 
 
 def _edits(one: Measured) -> DataFrame:
@@ -219,7 +188,7 @@ def _sae_site(one: Measured) -> str:
 
 
 def _metrics(config: Config, found: Found) -> dict[str, Any]:
-    told = {one.subject.name: _numbers(config, one, found.site) for one in found.measured}
+    told = {one.subject.name: numbers_of(config, one, found.site) for one in found.measured}
     return {
         "site": found.site,
         "triples": told,
@@ -227,73 +196,4 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         "published": {name: [t.title, *t.remarks] for name, t in found.published.items()},
         "headline": headline(found, told),
         "conclusion": conclusion(found, told),
-    }
-
-
-def _numbers(config: Config, one: Measured, site: str) -> dict[str, Any]:
-    yardstick = one.subject.yardstick
-    here = [row for row in one.bias.amplitudes if row.site == site]
-    planted = one.behaviour.get("planted")
-    tests = one.tcav.table()
-    return {
-        "references": [one.bias.first, one.bias.second],
-        "n_targets": len(one.behaviour),
-        "yardstick": yardstick,
-        "behaviour_spread": float(one.behaviour["behaviour"].std()),
-        "behaviour_rho_planted": None
-        if planted is None
-        else float(one.behaviour["behaviour"].corr(planted, method="spearman")),
-        "agreement": {
-            name: {
-                a.method: {"rho": a.rho, "low": a.low, "high": a.high, "p_holm": a.p_holm}
-                | {"slope_z": a.slope_z}
-                for a in at_site(one, site, name).values()
-            }
-            for name in one.bias.yardsticks
-        },
-        "size": {
-            row.method: {"size": row.size, "null_high": row.null_high, "p_holm": row.p_holm}
-            for row in here
-        },
-        "references_apart": all(row.references_apart for row in one.bias.amplitudes),
-        "n_vectors_near_chance": len(one.bias.near_chance()),
-        "sae_less_cav": {
-            name: {"difference": difference, "low": low, "high": high}
-            for name, (difference, low, high) in sae_less_cav(one, site, seed=config.seed).items()
-        },
-        "sensitive": tests.loc[tests["verdict"] == "sensitive", ["site", "concept"]].to_dict(
-            orient="records"
-        ),
-        "axis": {
-            place: {"share": row.share, "p_holm": row.p_holm, "verdict": row.verdict}
-            for place, row in zip(one.bias.axes, one.axis, strict=True)
-        },
-        "latents": {
-            held.name: {"none": held.reason} if held.carrying is None else _edited(held.carrying)
-            for held in one.latents
-        },
-    }
-
-
-def _edited(found: Carrying) -> dict[str, Any]:
-    row = found.chosen
-    return {
-        "n": row.n,
-        "kind": found.kind,
-        "slope_gone": row.slope,
-        "low": row.interval[0],
-        "high": row.interval[1],
-        "added_loss": row.ce,
-        "most_added_loss": MOST_ADDED_LOSS,
-        "kl": row.kl,
-        "recognition": row.recognition,
-        "recognition_before": found.recognition,
-        "random_most": float(found.random_latents.max()),
-        "curve": {str(edit.n): {"slope_gone": edit.slope, "ce": edit.ce} for edit in found.curve},
-        "baselines": {
-            edit.name: {"slope_gone": edit.slope, "ce": edit.ce, "recognition": edit.recognition}
-            for edit in found.baselines
-        },
-        "p_value": found.evidence.p_value,
-        "verdict": found.evidence.verdict,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 MOST_ADDED_LOSS = 0.03
 """Nats a token of neutral text that an edit may cost."""
-# The one refusal of ``carrying`` besides ``NoBiasError`` that is a finding, not a mistake.
-_NONE_LOWERS = "no latent lowers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +57,8 @@ class Measured:
 
     Attributes:
         subject: What was measured.
-        behaviour: One row a target: its bias with the ends of its interval, and what is planted.
+        behaviour: One row a target: its bias with the ends of its interval, or the reason why there
+            is none, and what is planted.
         tcav: Sensitivity of behaviour to the references.
         bias: In concept space, at every site; the SAE form by ``sae NAME``, where the SAE is.
         axis: Behaviour with the axis between the references taken out, site by site.
@@ -96,7 +95,12 @@ class Job:
         Args:
             dictionaries: SAEs by name, all of one site.
             site: That site.
+
+        Returns:
+            All that was found; evidence is not corrected yet (``corrected``).
         """
+        from interp.evidence import Evidence
+
         behaviour = self.behaviour()
         yardsticks: dict[str, dict[str, float]] = {
             "behaviour": dict(zip(behaviour["target"], behaviour["behaviour"], strict=True))
@@ -120,26 +124,30 @@ class Job:
             )
             again = None if held["carrying"] is None else carrying_from(held["carrying"])
             latents.append(Latents(name, again, held["reason"]))
-        return Measured(self.subject, behaviour, tested, bias, _corrected(axis), tuple(latents))
+        rows = tuple(Evidence.from_dict(row) for row in axis)
+        return Measured(self.subject, behaviour, tested, bias, rows, tuple(latents))
 
     def behaviour(self) -> DataFrame:
-        """Each target's log-odds on the selecting split, over its prompts."""
+        """Each target's log-odds on the yardstick's prompts, with its interval over them."""
         import pandas as pd
 
-        from interp.evidence import bootstrap_interval
+        from probes.behaviour.estimates import mean_of
 
-        examples, planted = self.subject.select.biased, self.subject.planted
+        examples, planted = self.subject.asked, self.subject.planted
         logits = self.model.logits(examples.tokens, mask=examples.mask)
         values = self.subject.behaviour.per_example(logits, examples).cpu().double()
         rows = []
         for target in dict.fromkeys(examples.groups):
             own = values[[group == target for group in examples.groups]].numpy()
-            low, high = bootstrap_interval(
-                own, [str(i) for i in range(len(own))], seed=self.config.seed
+            found = mean_of(
+                own, [str(i) for i in range(len(own))], none="no prompts", seed=self.config.seed
             )
-            row = {"target": target, "behaviour": float(own.mean()), "low": low, "high": high}
+            low, high = found.interval or (None, None)
+            row = {"target": target, "behaviour": found.value, "low": low, "high": high}
+            row |= {"no_interval": found.reason}
             rows.append(row if planted is None else row | {"planted": planted[target]})
-        return pd.DataFrame(rows)
+        types = {"behaviour": "float64", "low": "Float64", "high": "Float64"}
+        return pd.DataFrame(rows).astype({**types, "no_interval": "string"})
 
     def sensitivity(self, sites: Sequence[str]) -> TCAV:
         """Of behaviour to both references, and to a concept of nothing where there is one."""
@@ -173,6 +181,7 @@ class Job:
             yardstick=self.subject.yardstick,
             where=self.subject.where,
             n_random=self.config.controls,
+            alpha=self.config.alpha,
             seed=self.config.seed,
         ).to_dict()
 
@@ -180,7 +189,8 @@ class Job:
         self, dictionary: Dictionary, scores: Mapping[str, float], direction: Float[Tensor, " d"]
     ) -> dict[str, Any]:
         """Edit latents, as plain values; or say why there is nothing to edit."""
-        from interp.sae import NoBiasError, SaeError, carrying
+        from interp.sae import NoBiasError, carrying
+        from interp.sae.carrying_measures import NoLatentError
 
         subject = self.subject
         try:
@@ -198,11 +208,10 @@ class Job:
                 counts=numbers(self.config.counts),
                 most_ce=MOST_ADDED_LOSS,
                 n_random=self.config.controls,
+                alpha=self.config.alpha,
                 seed=self.config.seed,
             )
-        except SaeError as error:
-            if not isinstance(error, NoBiasError) and _NONE_LOWERS not in str(error):
-                raise
+        except (NoBiasError, NoLatentError) as error:
             return {"carrying": None, "reason": str(error)}
         return {"carrying": carrying_stored(found), "reason": None}
 
@@ -263,7 +272,27 @@ def _joined(bias: ConceptBias, found: ConceptBias, name: str) -> ConceptBias:
     )
 
 
-def _corrected(rows: Sequence[dict[str, Any]]) -> tuple[Evidence, ...]:
-    from interp.evidence import Evidence, correct
+def corrected(found: Sequence[Measured]) -> tuple[Measured, ...]:
+    """Adjust the evidence of a run by Holm's method: all axes one family, all latents another."""
+    from interp.evidence import correct
 
-    return tuple(correct([Evidence.from_dict(row) for row in rows]))
+    axes = iter(correct([row for one in found for row in one.axis]))
+    edits = iter(
+        correct(
+            [h.carrying.evidence for one in found for h in one.latents if h.carrying is not None]
+        )
+    )
+
+    def adjusted(held: Latents, rows: Iterator[Evidence]) -> Latents:
+        if held.carrying is None:
+            return held
+        return replace(held, carrying=replace(held.carrying, evidence=next(rows)))
+
+    return tuple(
+        replace(
+            one,
+            axis=tuple(next(axes) for _ in one.axis),
+            latents=tuple(adjusted(held, edits) for held in one.latents),
+        )
+        for one in found
+    )

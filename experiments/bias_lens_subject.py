@@ -20,7 +20,7 @@ class Subject:
 
     Attributes:
         name: What it is called in tables.
-        targets: Sentences of each target; on no prompt's frames.
+        targets: Sentences of each target; on no prompt's frame.
         first: Of the reference that a positive bias points to.
         second: Of the other.
         neutral: Sentences of nobody, or None for what the concepts' own sets have.
@@ -28,8 +28,10 @@ class Subject:
         nothing: A concept of nothing, that sensitivity must not be found for; None where there
             are no sentences to spare.
         behaviour: Log-odds of the first reference's words.
+        asked: Prompts about the targets that behaviour as a yardstick is read on; no sentences of a
+            concept, and none of those that axis and latents are judged on.
         sensitive: Prompts on which behaviour is differentiated.
-        select: Prompts that behaviour as a yardstick is read on, and latents are selected on.
+        select: Those that latents are selected on.
         tune: Those that the edit is chosen on.
         test: Those that axis and latents are judged on.
         planted: Planted log-odds by target, where they are known.
@@ -46,6 +48,7 @@ class Subject:
     random: Concept
     nothing: Concept | None
     behaviour: Metric
+    asked: Examples
     sensitive: Examples
     select: BiasSplit
     tune: BiasSplit

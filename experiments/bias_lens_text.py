@@ -26,7 +26,7 @@ def text_subject(asked: Asked, model: Model) -> Subject:
 
     Raises:
         NotAsked: none of a reference's words is one token for the model.
-        DataError: a concept cannot be read.
+        DataError: a concept cannot be read, or holds one of the random sentences.
     """
     import torch
 
@@ -36,16 +36,18 @@ def text_subject(asked: Asked, model: Model) -> Subject:
     ids = (_ids(model, asked.words[0], asked), _ids(model, asked.words[1], asked))
     behaviour = reference_log_odds(*(torch.tensor(one) for one in ids))
     first, second = (asked.concept(name) for name in (asked.first, asked.second))
+    targets = tuple(asked.concept(name) for name in asked.targets)
     splits = {part: _split(asked, model, part, ids) for part in (SELECT, TUNE, TEST)}
     return Subject(
         name=asked.name,
-        targets=tuple(asked.concept(name) for name in asked.targets),
+        targets=targets,
         first=first,
         second=second,
         neutral=None,
-        random=_random(first, second),
+        random=random_sentences(first, second, targets),
         nothing=None,
         behaviour=behaviour,
+        asked=splits[SELECT].biased,
         sensitive=splits[TEST].biased,
         select=splits[SELECT],
         tune=splits[TUNE],
@@ -126,26 +128,45 @@ def _named(
     return replace(made, scored=None, answer=torch.tensor(answers), answer_at=made.lengths - 1)
 
 
-def _random(first: StatementSet, second: StatementSet) -> StatementSet:
-    """Sentences of nobody in the references' templates; where they have none, all of theirs."""
+def random_sentences(
+    first: StatementSet, second: StatementSet, targets: Sequence[StatementSet]
+) -> StatementSet:
+    """Sentences that random concepts are drawn from, none of them of a concept.
+
+    Of nobody in the own templates where both references are own concepts of people, else about
+    no person and nothing at all.
+
+    Args:
+        first: The first reference.
+        second: The second.
+        targets: The targets.
+
+    Raises:
+        DataError: one of the sentences stands for a concept.
+    """
     from probes.data import StatementSet
+    from probes.data.checks import DataError
+    from probes.data.concepts import neutral_texts
     from probes.data.concepts.own import own_data
 
     people = own_data("people")
-    if not {first.name, second.name} <= people["concepts"].keys():
-        rows = [
-            (text, group)
-            for one in (first, second)
-            for text, group in zip(one.texts, one.groups, strict=True)
-        ]
-        rows = list(dict(rows).items())
-    else:
+    if {first.name, second.name} <= people["concepts"].keys():
         rows = [
             (made[0].upper() + made[1:], template)
             for template in people["templates"]
             for word in people["neutral"]
             for made in [template.replace("{word}", word)]
         ]
+    else:
+        rows = [(text, text) for text in neutral_texts()]
+    pool = {text for text, _ in rows}
+    for concept in (first, second, *targets):
+        for text, positive in zip(concept.texts, concept.labels, strict=True):
+            if positive and text in pool:
+                raise DataError(
+                    f"{concept.name}: {text!r} is one of the sentences that random concepts are "
+                    "drawn from; take it out of the concept"
+                )
     # A statement set has both labels; nobody reads them here.
     return StatementSet.build(
         [text for text, _ in rows],

@@ -103,24 +103,40 @@ def _axis(numbers: dict[str, Any]) -> str:
 def _latents(sae: str, held: dict[str, Any]) -> str:
     if "none" in held:
         return f"SAE {sae}: no latents were judged: {held['none']}."
-    axis = held["baselines"].get("direction projected out")
-    beside = (
-        "" if axis is None else f"; the axis takes {axis['slope_gone']:.0%} at {axis['ce']:+.3f}"
-    )
     return (
         f"SAE {sae}: {held['n']} latents to {held['kind']} take {held['slope_gone']:.0%} of the "
         f"slope [{held['low']:.0%}, {held['high']:.0%}] at {held['added_loss']:+.3f} nats a token "
-        f"of neutral text; random latents that fire as often take {held['random_most']:.0%} at "
-        f"most: {held['verdict']} (p {held['p_value']:.2g}){beside}.{_price(held)}"
+        f"of neutral text; random latents that fire {held['how_often']} take "
+        f"{held['random_most']:.0%} at most: {held['verdict']} (Holm p "
+        f"{held['p_holm']:.2g}).{_price(held, held)}{_beside(held)}"
     )
 
 
-def _price(held: dict[str, Any]) -> str:
+def _beside(held: dict[str, Any]) -> str:
+    """What the other changes at the same tokens do, and at what price."""
+    names = {
+        "direction projected out": "The axis projected out there",
+        "reconstruction": "The SAE's reconstruction in place of the activations",
+    }
+    said = ""
+    for name, called in names.items():
+        row = held["baselines"].get(name)
+        if row is not None:
+            steeper = " (it gets steeper)" if row["slope_gone"] < 0 else ""
+            said += (
+                f" {called} takes {row['slope_gone']:.0%} of the slope [{row['low']:.0%}, "
+                f"{row['high']:.0%}]{steeper} at "
+                f"{row['ce']:+.3f} nats.{_price({**row, 'added_loss': row['ce']}, held)}"
+            )
+    return said
+
+
+def _price(done: dict[str, Any], held: dict[str, Any]) -> str:
     """What else is lost: a bias that goes together with its concept was not taken out alone."""
     said = ""
-    if held["added_loss"] > held["most_added_loss"]:
+    if done["added_loss"] > held["most_added_loss"]:
         said += f" That is more than the {held['most_added_loss']:g} nats that an edit may cost."
-    now, before = held["recognition"], held["recognition_before"]
+    now, before = done["recognition"], held["recognition_before"]
     if now is not None:
         said += f" A reference that is named is recognised in {before:.0%} of prompts before"
         said += f" and {now:.0%} after"

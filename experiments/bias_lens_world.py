@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,12 @@ if TYPE_CHECKING:
     from experiments.bias_lens import Config
     from experiments.bias_lens_subject import Subject
     from interp.models import Examples
-    from interp.zoo.bias_world.frames import Part
     from interp.zoo.bias_world.world import World
 
 _NEUTRAL = 96  # documents about nothing in each split, whose loss an edit must not raise
 _SENSITIVE = 48
+_NAMED = 40  # sentences in which each reference is named, in each split
+_SPLITS = 4  # selecting, tuning, testing, and the prompts of the yardstick
 
 
 def world_for(model: str) -> World | None:
@@ -39,72 +41,91 @@ def world_for(model: str) -> World | None:
 
 
 def world_subject(config: Config, world: World) -> Subject:
-    """Put sentences, prompts and splits of a world together; sentences and tests share no frame."""
+    """Put sentences, prompts and splits of a world together.
+
+    One seed cuts the frames in halves. All concepts' sentences are of one half, all prompts of the
+    other, and no two splits share a frame.
+
+    Raises:
+        ValueError: there are not as many frames as prompts.
+    """
     from experiments.bias_lens_subject import Subject, recognition
-    from interp.zoo.bias_world.prompts import prompts
     from interp.zoo.bias_world.sentences import sentences
     from interp.zoo.bias_world.world import NEUTRAL, REFERENCES, STOP
-    from probes.concept_bias import reference_log_odds
+    from probes.concept_bias import by_target, reference_log_odds
 
-    def spoken(name: str, n: int, called: str | None = None, seed: int = config.seed) -> Examples:
-        rows = sentences(world, name, n=n, part="train", seed=seed).examples
-        return replace(rows, name=called or name)
+    def spoken(name: str, n: int) -> Examples:
+        rows = sentences(world, name, n=n, part="train", seed=config.seed).examples
+        return replace(rows, name=name)
 
-    first, second = (spoken(name, config.sentences) for name in REFERENCES)
+    n, asked = config.sentences, config.prompts
+    first, second = (spoken(name, n) for name in REFERENCES)
     behaviour = reference_log_odds(world.ids("r1"), world.ids("r2"))
-    # Random ones are many more, and a concept of nothing is a draw of its own.
-    n = 6 * config.sentences
+    # Random ones are many more, and a concept of nothing has words of its own. Another seed would
+    # draw other halves, so both are rows of one longer draw.
+    spare = spoken(NEUTRAL, 7 * n)
+    told = _prompts(config, world, world.targets)
+    unbiased = _prompts(config, world, (NEUTRAL,))[NEUTRAL]
+    yardstick = {name: rows.select(range(3 * asked, 4 * asked)) for name, rows in told.items()}
     return Subject(
         name="world",
-        targets=tuple(spoken(name, config.sentences) for name in world.targets),
+        targets=tuple(spoken(name, n) for name in world.targets),
         first=first,
         second=second,
-        neutral=spoken(NEUTRAL, config.sentences),
-        random=spoken(NEUTRAL, n, "random", config.seed + 1),
-        nothing=spoken(NEUTRAL, config.sentences, "nothing", config.seed + 2),
+        neutral=spoken(NEUTRAL, n),
+        random=replace(spare.select(range(n, 7 * n)), name="random"),
+        nothing=replace(spare.select(range(n)), name="nothing"),
         behaviour=behaviour,
-        sensitive=prompts(
-            world, NEUTRAL, n=_SENSITIVE, part="test", place="next", seed=config.seed
-        ).examples,
+        asked=by_target(yardstick, name="yardstick prompts"),
+        sensitive=unbiased.select(range(_SPLITS * asked, len(unbiased))),
         planted=dict(zip(world.targets, world.beta.tolist(), strict=True)),
         recognised=recognition(behaviour, tuple(world.ids("r1").tolist())),
         tokens=lambda examples: examples.tokens == STOP,
         where="answer",
-        **_splits(config, world),
+        **_splits(config, world, told),
     )
 
 
-def _splits(config: Config, world: World) -> dict[str, Any]:
-    from interp.sae import BiasSplit
+def _prompts(config: Config, world: World, names: Sequence[str]) -> dict[str, Examples]:
+    """Prompts about each of some targets, row by row in the same frames: all splits' in turn."""
     from interp.zoo.bias_world.prompts import prompts
+
+    n = _SPLITS * config.prompts + _SENSITIVE
+    made = {
+        name: prompts(world, name, n=n, part="test", place="next", seed=config.seed).examples
+        for name in names
+    }
+    for rows in made.values():
+        if len(set(rows.groups)) < n:
+            raise ValueError(
+                f"prompts is {config.prompts}: four splits need {n} different frames, and this "
+                f"world has {len(set(rows.groups))}; ask for fewer"
+            )
+    return made
+
+
+def _splits(config: Config, world: World, told: Mapping[str, Examples]) -> dict[str, Any]:
+    from interp.sae import BiasSplit
     from interp.zoo.bias_world.sentences import corpus
     from probes.concept_bias import by_target
 
     n = config.prompts
-    cuts: dict[str, tuple[Part, range]] = {
-        "select": ("train", range(n)),
-        "tune": ("train", range(n, 2 * n)),
-        "test": ("test", range(n)),
-    }
     made = {}
-    for number, (name, (part, rows)) in enumerate(cuts.items()):
-        asked = {
-            target: prompts(
-                world, target, n=2 * n, place="next", part=part, seed=config.seed
-            ).examples.select(rows)
-            for target in world.targets
-        }
-        biased = by_target(asked, name=f"{name} prompts")
+    for number, name in enumerate(("select", "tune", "test")):
+        rows = range(number * n, (number + 1) * n)
+        biased = by_target(
+            {target: one.select(rows) for target, one in told.items()}, name=f"{name} prompts"
+        )
         made[name] = BiasSplit(
             biased=biased,
             targets=biased.groups,
             neutral=corpus(world, n=_NEUTRAL, neutral=True, seed=config.seed + 20 + number),
-            recognition=None if name == "select" else _named(config, world, part, number),
+            recognition=None if name == "select" else _named(config, world, number - 1),
         )
     return made
 
 
-def _named(config: Config, world: World, part: Part, number: int) -> Examples:
+def _named(config: Config, world: World, number: int) -> Examples:
     """Sentences that name a reference and no target; the answer is one of its words."""
     import torch
 
@@ -112,10 +133,11 @@ def _named(config: Config, world: World, part: Part, number: int) -> Examples:
     from interp.zoo.bias_world.sentences import sentences
     from interp.zoo.bias_world.world import NEUTRAL, REFERENCES
 
+    rows = range(number * _NAMED, (number + 1) * _NAMED)
     parts = [
         sentences(
-            world, NEUTRAL, n=40, reference=name, part=part, seed=config.seed + number
-        ).examples
+            world, NEUTRAL, n=2 * _NAMED, reference=name, part="test", seed=config.seed
+        ).examples.select(rows)
         for name in REFERENCES
     ]
     answers = [

@@ -19,6 +19,7 @@ _WHERE = {
     "LatentAttribution": "interp.sae.attribution",
     "LatentEdit": "interp.sae.edits",
     "NoBiasError": "interp.sae.carrying_measures",
+    "NoLatentError": "interp.sae.carrying_measures",
     "SaeError": "interp.sae.dictionary",
     "SaeSettings": "interp.sae.settings",
     "Superposition": "interp.sae.superposition",

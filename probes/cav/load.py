@@ -90,6 +90,7 @@ def weigh_direction(
     where: Where = "every",
     family: str = "random direction",
     gain: float | None = None,
+    alpha: float = 0.05,
     seed: int,
 ) -> Evidence:
     """Weigh what a direction is worth to a metric against other directions at the same site.
@@ -112,6 +113,7 @@ def weigh_direction(
             or an index, negative from the end.
         family: What the controls are.
         gain: The most there is to lose, in the metric's units; the effect's share is of that.
+        alpha: Level of the verdict.
         seed: Seeds the intervals.
 
     Raises:
@@ -137,6 +139,7 @@ def weigh_direction(
         control_effects=damage(metric, clean, changed[1:]),
         controls=RandomDraws(family, len(controls)),
         groups=examples.groups,
+        alpha=alpha,
         gain=gain,
         # What is read comes in double precision, but was computed in the model's.
         resolution=8 * torch.finfo(torch.float32).eps * max(1.0, float(clean.abs().max())),
@@ -198,6 +201,7 @@ def concept_evidence(
         amount=amount,
         where=where,
         family="random concept",
+        alpha=found.alpha,
         seed=seed,
     )
 

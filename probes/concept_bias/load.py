@@ -38,6 +38,7 @@ def axis_evidence(
     where: Where = "every",
     n_random: int = 99,
     isotropic: bool = False,
+    alpha: float = 0.05,
     seed: int,
 ) -> Evidence:
     """Take the reference probe out and weigh what becomes of the bias slope.
@@ -54,6 +55,7 @@ def axis_evidence(
         where: At which tokens of the prompts.
         n_random: Random directions.
         isotropic: Draw them alike in every direction, not with the activations' covariance.
+        alpha: Level of the verdict.
         seed: Draws them, and seeds the intervals.
 
     Returns:
@@ -97,5 +99,6 @@ def axis_evidence(
         where=where,
         family="isotropic direction" if isotropic else "random direction",
         gain=gain if gain > 0 else None,
+        alpha=alpha,
         seed=seed,
     )

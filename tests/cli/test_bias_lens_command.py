@@ -7,6 +7,7 @@ import json
 import pytest
 
 from interp.cli import main
+from interp.evidence import holm
 from interp.runs import Run
 
 TABLES = [
@@ -76,6 +77,11 @@ def test_every_file_is_there_and_speaks(finished):
     evidence = run.table("evidence")
     assert list(evidence["verdict"]) == ["load-bearing"] * 3
     assert (evidence["p_value"] < 0.05).all()
+    axes, latents = evidence["p_holm"][:2], evidence["p_holm"][2:]
+    assert list(axes) == list(holm(evidence["p_value"][:2])) and list(latents) == [1 / 50]
+    behaviour = run.table("behaviour")
+    assert behaviour[["low", "high"]].isna().all(axis=None)
+    assert behaviour["no_interval"].str.contains("fewer than 8").all()
 
 
 def test_every_method_finds_the_planted_order(world):
@@ -111,6 +117,18 @@ def test_axis_and_latents_carry_it_at_little_cost(finished, world):
     assert edited["verdict"] == "load-bearing" and edited["low"] > 0.2
     assert edited["random_most"] < 0.5 * edited["slope_gone"]
     assert edited["recognition"] > edited["recognition_before"] - 0.05
+    beside = edited["baselines"]
+    assert set(beside) == {"direction projected out", "reconstruction"}
+    said = json.loads((finished / "metrics.json").read_text())["conclusion"]
+    for called, name in (
+        ("The axis projected out there takes", "direction projected out"),
+        ("The SAE's reconstruction in place of the activations takes", "reconstruction"),
+    ):
+        (told,) = (part for part in said.split(". ") if called in part)
+        assert f"{beside[name]['slope_gone']:.0%} of the slope [" in told
+        assert f"{beside[name]['ce']:+.3f} nats" in told
+        seen = f"{edited['recognition_before']:.0%} of prompts before and "
+        assert f"{seen}{beside[name]['recognition']:.0%} after" in said
     draws = Run.open(finished).table("random")
     assert (draws["drawn"] == "latents").sum() == 49
     assert draws.loc[draws["drawn"] == "latents", "slope"].mean() <= 0.10
@@ -135,7 +153,7 @@ def test_a_triple_of_ones_own_runs_on_a_model_that_reads_text(tmp_path):
     (tmp_path / "other.json").write_text((tmp_path / "mine.json").read_text())
     out = tmp_path / "run"
     sizes = {"d-sae": 64, "k": 4, "samples": 4096, "tokens": 3000, "randoms": 19, "controls": 19}
-    sizes |= {"sae-seeds": 1, "shuffles": 19, "resamples": 0, "counts": "1,2"}
+    sizes |= {"sae-seeds": 1, "shuffles": 19, "resamples": 0, "counts": "1,2", "alpha": 0.2}
     arguments = [part for name, value in sizes.items() for part in (f"--{name}", str(value))]
     both = ",".join(str(tmp_path / name) for name in ("mine.json", "other.json"))
     arguments += ["--triples", both, "--data", str(tmp_path / "text.txt")]
@@ -145,8 +163,11 @@ def test_a_triple_of_ones_own_runs_on_a_model_that_reads_text(tmp_path):
     found = told["mine"]
     assert told["other"] == found and set(told) == {"mine", "other"}
     assert (out / "figures" / "agreement-other.svg").is_file()
-    subjects = list(Run.open(out).table("evidence")["subject"])
-    assert subjects[0] == "mine: women − men at L0.resid_post"
+    evidence = Run.open(out).table("evidence")
+    assert evidence["subject"][0] == "mine: women − men at L0.resid_post"
+    assert set(evidence["alpha"]) == {0.2}
+    axes = evidence[~evidence["subject"].str.contains("SAE")]
+    assert len(axes) == 2 and list(axes["p_holm"]) == list(holm(axes["p_value"]))
     assert found["yardstick"] == "behaviour" and found["behaviour_rho_planted"] is None
     assert set(Run.open(out).table("behaviour")["target"]) == {"sailor", "nurse", "pilot", "judge"}
     assert set(found["agreement"]) == {"behaviour"}
