@@ -45,7 +45,7 @@ import pandas as pd
 
 from probes.concept_bias import target_means
 
-asked = subject.select.biased
+asked = subject.asked
 behaviour = target_means(
     subject.behaviour.per_example(model.logits(asked.tokens), asked), asked.groups
 )
