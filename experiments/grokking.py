@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 LARGEST = 251  # p³ logits in float64, a few times over, in 1 GB
 
+# What only a training reads, and a model from elsewhere has of its own.
+_TRAINING = (
+    *("p", "train_fraction", "lr", "weight_decay", "steps", "look_every"),
+    *("d_model", "n_heads", "d_mlp", "keep_checkpoints"),
+)
+
 SUMMARY = "Does a small transformer grok addition mod p, and on which frequencies does it rest?"
 
 
@@ -39,7 +45,8 @@ class Config:
         n_heads: Attention heads.
         d_mlp: Neurons.
         seed: Draws the split, the first weights, the pairs judged, controls and bootstrap.
-        judged: Held-out pairs on which removing a frequency is judged.
+        judged: Held-out pairs on which removing a frequency is judged; their mirror images are held
+            out too.
         controls: Matched-random control sets a family.
         alpha: Level of the verdicts.
         shuffles: Shuffled orders of the residues, for each null.
@@ -87,10 +94,7 @@ def check(config: Config) -> None:
     for name, least in (("judged", 8), ("controls", 1), ("shuffles", 19), ("steps", 1), ("p", 11)):
         if getattr(config, name) < least:
             raise ValueError(f"{name} is {getattr(config, name)}; expected at least {least}")
-    if config.p > LARGEST:
-        raise ValueError(
-            f"p is {config.p}; expected at most {LARGEST}, since all p³ logits are held at once"
-        )
+    _check_size(config.p, "p is")
     if not 0 < config.alpha < 1:
         raise ValueError(f"alpha is {config.alpha}; expected a level between 0 and 1, such as .05")
     if not 0 <= config.seed < 2**63:
@@ -99,22 +103,62 @@ def check(config: Config) -> None:
         raise ValueError("mapping goes with --weights FILE.safetensors, which is not given")
     if config.weights is None:
         recipe(config)
-    elif is_file(config.weights):
+        return
+    _check_weights(config, config.weights)
+
+
+def _check_weights(config: Config, weights: str) -> None:
+    """Refuse weights that are of another model, and settings of a training that is not run."""
+    # A preset sets them too: what counts is what differs from it.
+    starts = [Config(**preset) for preset in PRESETS.values()]
+    given = min(
+        ([x for x in _TRAINING if getattr(config, x) != getattr(start, x)] for start in starts),
+        key=len,
+    )
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{names}: only for a training; with --weights nothing is trained")
+    if is_file(weights):
         from interp.zoo.modular.published import read_published
 
         mapping = None if config.mapping is None else Path(config.mapping)
-        read_published(Path(config.weights), mapping=mapping)
+        made, _ = read_published(Path(weights), mapping=mapping)
+        p = made["d_vocab"] - 1
     else:
         from interp.fourier import modulus
         from interp.models import ModelSpec, load_model, resolve
 
-        kind, _ = resolve(ModelSpec(config.weights))
+        kind, _ = resolve(ModelSpec(weights))
         if kind != "native":
             raise ValueError(
-                f"weights is {config.weights!r}, which is no one-layer model of modular addition; "
+                f"weights is {weights!r}, which is no one-layer model of modular addition; "
                 "expected FILE.safetensors, a native folder or zoo:modular-113"
             )
-        modulus(load_model(config.weights))
+        p = modulus(load_model(weights))
+        _check_task(weights, p)
+    _check_size(p, f"{weights} has p =")
+
+
+def _check_size(p: int, said: str) -> None:
+    if p > LARGEST:
+        raise ValueError(
+            f"{said} {p}; expected at most {LARGEST}, since all p³ logits are held at once"
+        )
+
+
+def _check_task(weights: str, p: int) -> None:
+    """Refuse a model whose card says that it learnt something else; one without a card may pass."""
+    from interp.zoo.cards import CardError, get_card, read_card
+
+    try:
+        card = get_card(weights) if weights.startswith("zoo:") else read_card(Path(weights))
+    except CardError:
+        return
+    if card.recipe.get("p") != p:
+        raise ValueError(
+            f"{weights} is of another task ({card.summary.rstrip('.')}): its recipe has no p = "
+            f"{p}; expected a model of modular addition, such as zoo:modular-113"
+        )
 
 
 def is_file(weights: str) -> bool:

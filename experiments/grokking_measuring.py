@@ -45,7 +45,7 @@ class Found:
         reading: Of the model as it is at the end.
         table: Each key frequency removed; None where there are none.
         history: A row a look; None where there are no snapshots.
-        phases: Of the training; None where there are none to tell apart.
+        phases: Of the training, or why it has none; None without snapshots or key frequencies.
     """
 
     reading: ModularReading
@@ -145,6 +145,8 @@ def measure(config: Config, run: Run, subject: Subject) -> Found:
             history["step"].tolist(),
             test_loss=history["test_loss"].tolist(),
             excluded_loss=history["excluded_loss"].tolist(),
+            train_accuracy=history["train_accuracy"].tolist(),
+            n_answers=reading.p,
         )
     return Found(reading, table, history, phases)
 
@@ -152,18 +154,22 @@ def measure(config: Config, run: Run, subject: Subject) -> Found:
 def _weighed(
     config: Config, run: Run, subject: Subject, reading: ModularReading
 ) -> EvidenceTable | None:
-    """Remove the key frequencies on held-out pairs (on any, where it is not known which are)."""
+    """Remove the key frequencies on held-out pairs (on any, where it is not known which are).
+
+    Pairs whose mirror image was trained on are left out, as in the reading.
+    """
     import torch
 
     from interp.evidence import EvidenceTable
     from interp.fourier import weigh_frequencies
+    from interp.fourier.pairs import unseen_pairs
     from interp.zoo.modular.tables import modular_addition
 
     keys = reading.key_frequencies
     if keys is None or 2 * len(keys) > reading.p // 2:
         return None
-    held_out = None if subject.train is None else ~subject.train
-    pairs = modular_addition(reading.p).examples(held_out)
+    unseen = None if subject.train is None else unseen_pairs(subject.train)
+    pairs = modular_addition(reading.p).examples(unseen)
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(config.seed))
     judged = pairs.select(order[: config.judged])
     run.record(data={"judged": judged.hash})

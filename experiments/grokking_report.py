@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from experiments.grokking import Config
     from experiments.grokking_measuring import Found
     from interp.evidence import EvidenceTable
-    from interp.fourier import ModularReading
+    from interp.fourier import ModularReading, Phases
     from interp.runs import Run
 
 
@@ -91,7 +91,7 @@ def _save_figures(config: Config, run: Run, found: Found) -> None:
                     "readout W_out W_U": history["gini_readout"],
                 },
                 sum_of_squares=history["sum_of_squares"],
-                phases=() if phases is None else (phases.circuit_from, phases.cleanup_from),
+                phases=[] if phases is None else [at for at in _turns(phases) if at is not None],
                 title=f"a + b mod {reading.p}: progress measures over training",
             ),
         )
@@ -133,9 +133,12 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         "reason": reading.reason,
         "train_accuracy": reading.accuracy.train,
         "test_accuracy": reading.accuracy.test,
+        "unseen_accuracy": reading.accuracy.unseen,
+        "unseen_pairs": reading.accuracy.n_unseen,
         "accuracy": reading.accuracy.all,
         "steps_to_99_percent": reached,
         "key_frequencies": None if keys is None else list(keys),
+        "keys_suffice": None if measured is None else measured.suffices,
         "cos_fve": reading.components.total,
         "restricted_loss": None if measured is None else _judged(measured.restricted, "restricted"),
         "excluded_loss": None if measured is None else _judged(measured.excluded, "excluded"),
@@ -147,10 +150,16 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         "sum_of_squares": reading.sum_of_squares,
         "circuit_formation_from": None if phases is None else phases.circuit_from,
         "cleanup_from": None if phases is None else phases.cleanup_from,
+        "phases_known_within": None if phases is None else phases.within,
+        "no_phases": None if phases is None else phases.reason,
         "verdicts": verdicts,
         "headline": _headline(reading),
         "conclusion": _conclusion(config, found),
     }
+
+
+def _turns(phases: Phases) -> tuple[int | None, int | None]:
+    return phases.circuit_from, phases.cleanup_from
 
 
 def _judged(losses: Any, which: str) -> float:
@@ -170,6 +179,8 @@ def _keys(reading: ModularReading) -> str:
 def _headline(reading: ModularReading) -> str:
     if not reading.grokked:
         return reading.reason
+    if reading.progress is not None and not reading.progress.suffices:
+        return f"grokked: {reading.reason}"
     return f"grokked; key frequencies {_keys(reading)}, cosFVE {reading.components.total:.2f}"
 
 
@@ -197,10 +208,13 @@ def _conclusion(config: Config, found: Found) -> str:
     )
     if found.table is not None:
         said += f" Removed from the logits,{_told(found.table)}."
-    if found.phases is not None:
+    if found.phases is not None and found.phases.reason is not None:
+        said += f" No phases are told apart: {found.phases.reason}."
+    elif found.phases is not None:
         said += (
             f" Phases: memorisation to step {found.phases.circuit_from}, circuit formation to "
-            f"{found.phases.cleanup_from}, then cleanup."
+            f"{found.phases.cleanup_from}, then cleanup (steps known to within "
+            f"{found.phases.within}, the interval between looks)."
         )
     return said
 

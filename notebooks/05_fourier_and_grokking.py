@@ -22,7 +22,7 @@
 
 # %%
 # %matplotlib inline
-P, STEPS = 41, 250
+P, STEPS = 59, 300
 
 # %% [markdown]
 # ## Training
@@ -35,7 +35,7 @@ import torch
 from interp.fourier import spectrum
 from interp.zoo.modular.making import ModularConfig, new_training
 
-training = new_training(ModularConfig(p=P, train_fraction=0.6, steps=STEPS, seed=1))
+training = new_training(ModularConfig(p=P, train_fraction=0.5, steps=STEPS, seed=1))
 network = training.network
 logits, gini, squares = {}, [], []
 
@@ -91,7 +91,8 @@ frequency_bars(
 # ## Looking back
 #
 # *Restricted*: the loss with the key frequencies alone. *Excluded*: the loss on training pairs
-# without them. The circuit forms while the test loss still says nothing of it.
+# without them. The circuit forms while the test loss still says nothing of it. Where the phases
+# meet is known to within the steps between two looks.
 
 # %%
 from interp.fourier import phases_of, progress_losses
@@ -107,7 +108,14 @@ losses = {
     "restricted, test": [seen.restricted.test for seen in along],
     "excluded, train": [seen.excluded.train for seen in along],
 }
-phases = phases_of(list(logits), test_loss=losses["test"], excluded_loss=losses["excluded, train"])
+phases = phases_of(
+    list(logits),
+    test_loss=losses["test"],
+    excluded_loss=losses["excluded, train"],
+    train_accuracy=[look.train_accuracy for look in training.history],
+    n_answers=P,
+)
+print(phases)
 grokking(
     list(logits),
     losses,
@@ -122,15 +130,16 @@ grokking(
 # ## Does the model depend on them?
 #
 # Power at a frequency is a signature. So each key frequency is projected out of the logits, on
-# held-out pairs, and so are other frequencies, and random planes of functions of the answer.
+# pairs (a, b) held out with their mirror image (b, a), and so are other frequencies, and random
+# planes of functions of the answer.
 
 # %%
 from interp.fourier import weigh_frequencies
 from interp.zoo.modular.tables import modular_addition
 
-held_out = modular_addition(P).examples(~training.train)
-order = torch.randperm(len(held_out), generator=torch.Generator().manual_seed(0))
-weigh_frequencies(model, reading.key_frequencies, held_out.select(order[:128]), n_controls=99)
+unseen = modular_addition(P).examples(~(training.train | training.train.T))
+order = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(0))
+weigh_frequencies(model, reading.key_frequencies, unseen.select(order[:128]), n_controls=99)
 
 # %% [markdown]
 # A single frequency has few others to be compared with: p // 2 in all. Where it beat every one of

@@ -1,7 +1,8 @@
 """Modular addition read in one go: has it grokked, on which frequencies, and what do they carry?
 
 1. Run the model on all p² pairs, once.
-2. Accuracy on held-out pairs decides whether it has grokked. If not, no frequency is called key.
+2. Accuracy on held-out pairs (a, b) of which (b, a) is held out too decides whether it has grokked.
+   If not, or if there are too few to tell, no frequency is called key.
 3. Project the logits onto cos(w_k(a + b − c)): few frequencies stand out, or none.
 4. Read restricted and excluded loss at these; spectra of the weights; clusters of neurons.
 
@@ -27,13 +28,16 @@ from interp.fourier.components import (
     trig_components,
 )
 from interp.fourier.neurons import NeuronClusters, neuron_clusters
-from interp.fourier.pairs import check_logits, modulus, run_pairs, sums
+from interp.fourier.pairs import check_logits, modulus, run_pairs, sums, unseen_pairs
 from interp.fourier.progress import Losses, Progress, check_mask, progress_losses
-from interp.fourier.spectra import Spectrum, spectrum, unit_spectra
+from interp.fourier.spectra import Spectrum, check_shuffles, spectrum, unit_spectra
 from interp.models import Model, weights
 
 GROKKED = 0.99
-"""Least accuracy on held-out pairs at which a model is said to have grokked."""
+"""Least accuracy on unseen pairs at which a model is said to have grokked."""
+
+LEAST_UNSEEN = 50
+"""Fewest unseen pairs on which that is judged."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,16 @@ class Accuracies:
         train: On pairs trained on; None where it is not known which.
         test: On held-out pairs; None likewise.
         all: On all.
+        unseen: On held-out pairs whose mirror image is held out too; None likewise, or where there
+            are none.
+        n_unseen: How many these are; None where it is not known.
     """
 
     train: float | None
     test: float | None
     all: float
+    unseen: float | None = None
+    n_unseen: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +82,13 @@ class ModularReading:
     Attributes:
         p: The modulus.
         accuracy: Of the model.
-        grokked: Whether it answers at least :data:`GROKKED` of the held-out pairs (of all pairs,
-            where it is not known which were trained on).
-        reason: Why it is said to have grokked or not, and why there are no key frequencies where
-            there are none.
-        key_frequencies: Strongest first; None where it has not grokked, or none stands out.
+        grokked: Whether it answers at least :data:`GROKKED` of the held-out pairs whose mirror
+            image is held out too (of all pairs, where it is not known which were trained on); None
+            where these are fewer than :data:`LEAST_UNSEEN`, so that it cannot be told.
+        reason: Why it is said to have grokked or not, why there are no key frequencies where there
+            are none, and whether those that stand out suffice alone.
+        key_frequencies: Strongest first; None where it is not known to have grokked, or none
+            stands out.
         components: The logits by trigonometric component.
         shuffled_max: The largest ``cos_fve`` of any frequency in any shuffled order.
         progress: Restricted and excluded losses; None without key frequencies.
@@ -88,7 +99,7 @@ class ModularReading:
 
     p: int
     accuracy: Accuracies
-    grokked: bool
+    grokked: bool | None
     reason: str
     key_frequencies: tuple[int, ...] | None
     components: TrigComponents
@@ -105,9 +116,10 @@ class ModularReading:
     @property
     def lines(self) -> dict[str, str]:
         """The findings as plain text by name, for tables; what was not measured is left out."""
+        answer = {True: "yes: ", False: "no: ", None: ""}[self.grokked]
         found = {
             "addition mod": str(self.p),
-            "grokked": f"{'yes' if self.grokked else 'no'}: {self.reason}",
+            "grokked": answer + self.reason,
             "key frequencies": ", ".join(map(str, self.key_frequencies or ())) or "none",
             "cosines' share of the logits": f"{self.components.total:.3f}",
             "largest in shuffled order": f"{self.shuffled_max:.1g}",
@@ -151,11 +163,11 @@ def read_modular(
         train: True at the pairs it was trained on; None where that is not known: then accuracy and
             losses are over all pairs, and having memorised all of them cannot be told from having
             grokked but by the key frequencies.
-        n_shuffles: Shuffled orders for each null.
+        n_shuffles: Shuffled orders for each null, at least 1.
         seed: Draws them.
 
     Raises:
-        FourierError: the model has another shape, or the mask does not fit.
+        FourierError: the model has another shape, the mask does not fit, or no shuffles.
     """
     ran = run_pairs(model)
     found = read_logits(ran.logits, train=train, n_shuffles=n_shuffles, seed=seed)
@@ -182,28 +194,29 @@ def read_logits(
     Args:
         logits: From anywhere.
         train: As in :func:`read_modular`.
-        n_shuffles: Shuffled orders for the null.
+        n_shuffles: Shuffled orders for the null, at least 1.
         seed: Draws them.
 
     Raises:
-        FourierError: logits of another shape, or the mask does not fit.
+        FourierError: logits of another shape, the mask does not fit, or no shuffles.
     """
+    check_shuffles(n_shuffles)
     p = check_logits(logits)
     if train is not None:
         check_mask(train, p)
     accuracy = _accuracies(logits, train)
     components = trig_components(logits)
     shuffled = shuffled_components(logits, n=n_shuffles, seed=seed)
-    judged = accuracy.all if accuracy.test is None else accuracy.test
-    which = "all" if accuracy.test is None else "held-out"
-    grokked = judged >= GROKKED
-    keys: tuple[int, ...] | None = None
-    if not grokked:
-        reason = f"has not grokked: {judged:.1%} of {which} pairs right, expected {GROKKED:.0%}"
-    else:
-        keys = key_frequencies(components, shuffled) or None
-        reason = f"{judged:.1%} of {which} pairs right"
-        reason += ", and no frequency stands out" if keys is None else ""
+    grokked, reason = _gate(accuracy)
+    keys = (key_frequencies(components, shuffled) or None) if grokked else None
+    progress = None if keys is None else progress_losses(logits, keys, train=train)
+    if grokked and keys is None:
+        reason += ", and no frequency stands out"
+    if progress is not None and not progress.suffices:
+        reason += (
+            f"; frequencies {', '.join(map(str, progress.keys))} stand out, but they alone do not "
+            "suffice: the restricted loss is above the model's own"
+        )
     return ModularReading(
         p=p,
         accuracy=accuracy,
@@ -212,7 +225,7 @@ def read_logits(
         key_frequencies=keys,
         components=components,
         shuffled_max=float(shuffled.max()) if shuffled.numel() else 0.0,
-        progress=None if keys is None else progress_losses(logits, keys, train=train),
+        progress=progress,
     )
 
 
@@ -238,9 +251,8 @@ def weight_spectra(model: Model, *, n_shuffles: int = 19, seed: int = 0) -> Weig
     operands = model.W_E[:p]
     heads: weights.HeadWeights = model.head_weights(0)
     last = model.W_E[p] + model.bridge.pos_embed.W_pos.detach()[2]
-    scores = torch.einsum(
-        "xd,hde,he->xh", operands, heads.W_K, torch.einsum("d,hde->he", last, heads.W_Q)
-    ) / math.sqrt(model.d_head)
+    query = torch.einsum("d,hde->he", last, heads.W_Q) + model.bridge.blocks[0].attn.b_Q.detach()
+    scores = torch.einsum("xd,hde,he->xh", operands, heads.W_K, query) / math.sqrt(model.d_head)
     return WeightSpectra(
         embedding=spectrum(operands, name="W_E", **how),
         readout=spectrum(neuron_readout(model).T, name="W_out W_U", **how),
@@ -260,7 +272,27 @@ def _accuracies(logits: Tensor, train: Tensor | None) -> Accuracies:
     right[(flat == flat.amax(1, keepdim=True)).sum(1) > 1] = 0.0
     if train is None:
         return Accuracies(None, None, float(right.mean()))
-    chosen = train.flatten()
+    chosen, unseen = train.flatten(), unseen_pairs(train).flatten()
+    n_unseen = int(unseen.sum())
     return Accuracies(
-        float(right[chosen].mean()), float(right[~chosen].mean()), float(right.mean())
+        train=float(right[chosen].mean()),
+        test=float(right[~chosen].mean()),
+        all=float(right.mean()),
+        unseen=float(right[unseen].mean()) if n_unseen else None,
+        n_unseen=n_unseen,
     )
+
+
+def _gate(accuracy: Accuracies) -> tuple[bool | None, str]:
+    """Whether a model has grokked, and why."""
+    judged, which = accuracy.unseen, "held-out pairs without a mirror image in training"
+    if accuracy.n_unseen is None:
+        judged, which = accuracy.all, "all pairs"
+    elif accuracy.n_unseen < LEAST_UNSEEN or judged is None:
+        return None, (
+            f"it cannot be told whether it has grokked: there are {accuracy.n_unseen} {which}, "
+            f"expected at least {LEAST_UNSEEN}; train on a smaller share"
+        )
+    if judged < GROKKED:
+        return False, f"has not grokked: {judged:.1%} of {which} right, expected {GROKKED:.0%}"
+    return True, f"{judged:.1%} of {which} right"

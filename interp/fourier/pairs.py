@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.fourier.basis import FourierError
@@ -104,6 +104,15 @@ def sums(p: int) -> Int[Tensor, " pair"]:
     """a + b mod p for every pair, in order."""
     residues = torch.arange(p)
     return ((residues[:, None] + residues) % p).flatten()
+
+
+def unseen_pairs(train: Bool[Tensor, "p p"]) -> Bool[Tensor, "p p"]:
+    """Pairs held out whose mirror image is held out too.
+
+    Addition is commutative, and a model reads ``a b =`` much as it reads ``b a =``: one that has
+    merely memorised (b, a) may well answer (a, b).
+    """
+    return ~(train | train.T)
 
 
 def mean_by_sum(values: Float[Tensor, "p p c"]) -> Float[Tensor, "sum c"]:

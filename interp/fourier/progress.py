@@ -25,6 +25,9 @@ from torch.nn import functional as F
 from interp.fourier.basis import FourierError, check_frequencies, fourier_basis, row_frequencies
 from interp.fourier.pairs import check_logits, mean_by_sum, sums
 
+SMALL = 0.01
+"""Loss, in nats, so small that a larger one of the model's own is not asked for."""
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -58,6 +61,18 @@ class Progress:
     restricted: Losses
     excluded: Losses
     excluded_each: dict[int, Losses]
+
+    @property
+    def suffices(self) -> bool:
+        """Whether the key frequencies alone do no worse than the model.
+
+        That is, restricted loss at most the model's own, or below :data:`SMALL`; on held-out pairs,
+        or all where it is not known which are.
+        """
+        own, alone = (
+            part.all if part.test is None else part.test for part in (self.full, self.restricted)
+        )
+        return alone <= max(own, SMALL)
 
 
 def key_part(logits: Float[Tensor, "p p p"], frequencies: Sequence[int]) -> Float[Tensor, "sum c"]:

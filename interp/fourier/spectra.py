@@ -20,7 +20,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.fourier.basis import FourierError, by_frequency, fourier_basis, transform_fft
+from interp.fourier.basis import (
+    FourierError,
+    by_frequency,
+    check_frequencies,
+    fourier_basis,
+    transform_fft,
+)
 from interp.models import Model
 
 
@@ -66,8 +72,13 @@ class Spectrum:
         return tuple(int(k) + 1 for k in (self.p_values <= alpha).nonzero()[:, 0])
 
     def share(self, frequencies: Sequence[int]) -> float:
-        """Share of the power that stands at some frequencies."""
-        return float(self.power[torch.tensor(list(frequencies), dtype=torch.int64) - 1].sum())
+        """Share of the power that stands at some frequencies.
+
+        Raises:
+            FourierError: none, or one outside 1 … n//2.
+        """
+        chosen = check_frequencies(list(frequencies), self.n)
+        return float(self.power[torch.tensor(chosen) - 1].sum())
 
     def top(self, k: int = 5) -> list[tuple[int, float]]:
         """The strongest frequencies, with their share."""
@@ -102,12 +113,14 @@ def spectrum(
             residue ``[residue]``, anything; axes other than ``dim`` are added up.
         name: Of what, for tables.
         dim: Which axis counts residues, in their order.
-        n_shuffles: Shuffled orders for the null.
+        n_shuffles: Shuffled orders for the null; 0 for none.
         seed: Draws them.
 
     Raises:
-        FourierError: fewer than 3 residues, values that are not finite, or all rows alike.
+        FourierError: fewer than 3 residues, values that are not finite, all rows alike, or a
+            negative number of shuffles.
     """
+    check_shuffles(n_shuffles, least=0)
     rows = (
         values.detach().cpu().double().movedim(dim, 0).flatten(1)
         if values.ndim > 1
@@ -139,13 +152,19 @@ def unit_spectra(
 ) -> Float[Tensor, "unit frequency"]:
     """The power of each of many units at once (neurons, heads), without nulls.
 
-    A unit that is the same at every residue has a row of zeros.
+    A unit that is the same at every residue, up to rounding, has a row of zeros.
+
+    Raises:
+        FourierError: values that are not finite.
     """
-    energy = by_frequency(transform_fft(values.detach().cpu()).square())[1:]
-    total = energy.sum(0)
-    if not bool(torch.isfinite(total).all()):
+    wide = values.detach().cpu().double()
+    if not bool(torch.isfinite(wide).all()):
         raise FourierError(f"{name}: values must be finite")
-    return torch.where(total > 0, energy / total.clamp(min=torch.finfo(total.dtype).tiny), 0.0).T
+    energy = by_frequency(transform_fft(wide - wide.mean(0)).square())[1:]
+    total, tiny = energy.sum(0), torch.finfo(torch.float64).tiny
+    # Below rounding of the unit's own size nothing varies.
+    varies = total > 1e-12 * wide.square().sum(0).clamp(min=tiny)
+    return torch.where(varies, energy / total.clamp(min=tiny), 0.0).T
 
 
 def pair_energy(
@@ -166,9 +185,11 @@ def embedding_spectrum(
     """Spectrum of token embeddings, in the order of ``ids``.
 
     Raises:
-        FourierError: as :func:`spectrum`.
+        FourierError: as :func:`spectrum`, an id given twice, or no shuffles.
         ModelError: an id outside the vocabulary.
     """
+    check_shuffles(n_shuffles)
+    _check_ids(ids)
     model.check_tokens(torch.tensor([[i] for i in ids]))
     return spectrum(model.W_E[list(ids)], name=name, n_shuffles=n_shuffles, seed=seed)
 
@@ -179,14 +200,32 @@ def unembedding_spectrum(
     """Spectrum of unembedding columns, in the order of ``ids``, with the final norm's gain.
 
     Raises:
-        FourierError: as :func:`spectrum`, or an id that the model has no output for.
+        FourierError: as :func:`spectrum`, an id that the model has no output for, an id given
+            twice, or no shuffles.
     """
+    check_shuffles(n_shuffles)
+    _check_ids(ids)
     W_U = model.folded_unembedding()
     if min(ids) < 0 or max(ids) >= W_U.shape[1]:
         raise FourierError(
             f"{model.spec.name} has outputs 0…{W_U.shape[1] - 1}, not {min(ids)}…{max(ids)}"
         )
     return spectrum(W_U[:, list(ids)].T, name=name, n_shuffles=n_shuffles, seed=seed)
+
+
+def check_shuffles(n_shuffles: int, *, least: int = 1) -> None:
+    """Refuse too few shuffled orders.
+
+    Raises:
+        FourierError: fewer than ``least``.
+    """
+    if n_shuffles < least:
+        raise FourierError(f"n_shuffles is {n_shuffles}; expected at least {least}, such as 99")
+
+
+def _check_ids(ids: Sequence[int]) -> None:
+    if len(ids) < 3 or len(set(ids)) != len(ids):
+        raise FourierError(f"a spectrum needs at least 3 different token ids, got {list(ids)[:8]}")
 
 
 def _shuffled_energy(

@@ -55,6 +55,12 @@ _CASES: dict[str, Callable[[str], str]] = {
 }
 
 
+_MADE: dict[str, Callable[..., Spectrum]] = {
+    "embedding": embedding_spectrum,
+    "unembedding": unembedding_spectrum,
+}
+
+
 @dataclass(frozen=True)
 class TokenForms:
     """An ordered set as single tokens of one model.
@@ -84,8 +90,9 @@ def find_tokens(model: Model, which: str | Sequence[str], *, name: str = "tokens
         name: What such words are called.
 
     Raises:
-        FourierError: no tokenizer, no such set, fewer than 3 words, or no form in which every
-            member is one token, with those missing from the best.
+        FourierError: no tokenizer, no such set, fewer than 3 words, a word twice or an empty one,
+            or no form in which every member is one token of its own, with those missing from the
+            best.
     """
     if model.tokenizer is None:
         raise FourierError(f"{model.spec.name} has no tokenizer; pass ids to embedding_spectrum")
@@ -98,6 +105,8 @@ def find_tokens(model: Model, which: str | Sequence[str], *, name: str = "tokens
         members = tuple(which)
     if len(members) < 3 or len(set(members)) != len(members):
         raise FourierError(f"{name}: expected at least 3 different words, got {list(members)}")
+    if not all(member.strip() for member in members):
+        raise FourierError(f"{name}: expected words, got an empty one among {list(members)}")
     best: tuple[list[str], str] | None = None
     for case, change in _CASES.items():
         for place, marks in _MARKS.items():
@@ -134,14 +143,16 @@ def token_spectrum(
         which: A name in :data:`TOKEN_SETS`, or words in their order.
         matrix: Of the token embeddings, or of the unembedding.
         name: What such words are called.
-        n_shuffles: Shuffled orders for the null.
+        n_shuffles: Shuffled orders for the null, at least 1.
         seed: Draws them.
 
     Raises:
-        FourierError: as :func:`find_tokens`.
+        FourierError: as :func:`find_tokens`, no such matrix, or no shuffles.
     """
+    made = _MADE.get(matrix)
+    if made is None:
+        raise FourierError(f"matrix is {matrix!r}; expected {' or '.join(_MADE)}")
     forms = find_tokens(model, which, name=name)
-    made = embedding_spectrum if matrix == "embedding" else unembedding_spectrum
     label = f"{forms.name} ({matrix}, {forms.style})"
     return made(model, forms.ids, name=label, n_shuffles=n_shuffles, seed=seed)
 

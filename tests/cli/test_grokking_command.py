@@ -52,7 +52,12 @@ def test_it_groks_and_says_on_what(finished):
     assert found["restricted_loss"] < 0.1
     assert found["excluded_loss"] > 1
     assert found["cos_fve"] > 0.6
-    assert "Phases: memorisation" in found["conclusion"]
+    # Looked at every 50 steps: at the turn, step 0, nothing was learnt.
+    assert found["circuit_formation_from"] is found["cleanup_from"] is None
+    assert "training pairs are right" in found["no_phases"]
+    assert "No phases are told apart" in found["conclusion"]
+    assert (found["unseen_pairs"], found["unseen_accuracy"]) == (83, 1.0)
+    assert found["keys_suffice"] is True
     assert "load-bearing" in json.dumps(found["verdicts"])
     history = Run.open(finished).table("history")
     assert history["step"].tolist() == [0, 50, 100, 150, 200, 250]
@@ -129,8 +134,31 @@ def test_a_model_that_has_not_grokked_is_reported_as_such(tmp_path, capfd):
     assert found["grokked"] is False
     assert found["test_accuracy"] < 0.15
     assert [found[name] for name in ("key_frequencies", "restricted_loss")] == [None, None]
-    assert "has not grokked: 5.2% of held-out pairs right" in found["headline"]
+    assert "has not grokked: 0.0% of held-out pairs without a mirror" in found["headline"]
     assert "no frequency is called key" in capfd.readouterr().out
+
+
+def test_where_all_mirror_images_were_trained_on_it_cannot_be_told(tmp_path):
+    out = tmp_path / "run"
+    arguments = ["--p", "31", "--train-fraction", ".97", "--weight-decay", "0", "--steps", "100"]
+    assert main(["run", "grokking", *arguments, "--shuffles", "19", "--out", str(out)]) == 0
+    found = metrics_of(out)
+    assert found["grokked"] is found["key_frequencies"] is found["circuit_formation_from"] is None
+    assert "cannot be told whether it has grokked: there are 1 held-out" in found["headline"]
+    assert found["verdicts"] == {}
+
+
+def test_presets_go_with_weights_and_a_file_has_the_same_largest_p(tmp_path):
+    from experiments.grokking import PRESETS, Config, check
+    from interp.zoo.modular.bridging import write_folder
+    from interp.zoo.modular.network import Network
+
+    check(Config(weights="zoo:modular-113", **PRESETS["smoke"]))
+    large = Network(n=257, n_answers=257, d_model=8, n_heads=2, d_mlp=8, seed=0)
+    weights = {name: p.detach() for name, p in large.named_parameters()}
+    write_folder(tmp_path / "large", large.native_config(), weights)
+    with pytest.raises(ValueError, match="has p = 257; expected at most 251"):
+        check(Config(weights=str(tmp_path / "large")))
 
 
 def test_the_paper_preset_is_a_config():
@@ -147,6 +175,9 @@ def test_the_paper_preset_is_a_config():
         (["--weights", "zoo:modular-13"], "zoo:modular-113"),
         (["--weights", "zoo:code-lm"], "no one-layer model of modular addition"),
         (["--weights", "gpt2"], "no one-layer model of modular addition"),
+        (["--weights", "zoo:s5"], "is of another task"),
+        (["--weights", "zoo:modular-113", "--p", "31"], "--p: only for a training"),
+        (["--weights", "zoo:modular-113", "--train-fraction", ".5"], "--train-fraction: only"),
         (["--mapping", "names.json"], "--weights FILE"),
         (["--p", "4"], "at least 11"),
         (["--p", "1009"], "at most 251"),

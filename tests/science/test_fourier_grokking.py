@@ -137,7 +137,8 @@ def test_the_memoriser_has_not_grokked_and_has_no_frequencies():
     found = reading(MEMORISER)
     assert found.accuracy.train == 1
     assert found.accuracy.test is not None and found.accuracy.test < 0.15
-    assert not found.grokked
+    assert found.accuracy.unseen is not None and found.accuracy.unseen < 0.01
+    assert found.grokked is False
     assert found.key_frequencies is None and found.progress is None
     assert "has not grokked" in found.reason
     assert found.components.total < 0.4
@@ -239,8 +240,15 @@ def test_the_circuit_forms_before_the_test_loss_falls():
     restricted = [float(found.restricted.test or 0) for found in along]
     excluded = [float(found.excluded.train or 0) for found in along]
     test = [look.test_loss for look in run.looks]
-    phases = phases_of(steps, test_loss=test, excluded_loss=excluded)
-    assert phases is not None
+    phases = phases_of(
+        steps,
+        test_loss=test,
+        excluded_loss=excluded,
+        train_accuracy=[look.train_accuracy for look in run.looks],
+        n_answers=59,
+    )
+    assert phases.reason is None and phases.within == 25
+    assert phases.circuit_from is not None and phases.cleanup_from is not None
     assert 0 < phases.circuit_from < phases.cleanup_from < steps[-1]
     at = steps.index(phases.cleanup_from) - 1  # the last look before cleanup
     assert restricted[at] < 0.5 * test[at], "the frequencies alone do better than the whole"

@@ -26,7 +26,9 @@ from interp.fourier import (
     run_pairs,
     shuffled_components,
     trig_components,
+    unit_spectra,
     weigh_frequencies,
+    weight_spectra,
 )
 from interp.hooks import session
 from interp.models import ModelSpec, load_model
@@ -131,6 +133,36 @@ def test_in_shuffled_order_there_is_nothing():
     assert reading.components.total < 0.1
 
 
+def test_pairs_whose_mirror_was_trained_on_do_not_show_grokking():
+    train = torch.triu(torch.ones(P, P, dtype=torch.bool))
+    memorised = planted() * (train | train.T)[..., None]
+    found = read_logits(memorised, train=train)
+    assert found.accuracy.test == 1, "every held-out pair is right"
+    assert (found.accuracy.n_unseen, found.accuracy.unseen) == (0, None)
+    assert found.grokked is None and found.key_frequencies is None and found.progress is None
+    assert "cannot be told" in found.reason and "at least 50" in found.reason
+    half = modular_addition(P).split(0.4, seed=0)
+    known = half | half.T
+    found = read_logits(planted() * known[..., None], train=half)
+    assert (found.grokked, found.accuracy.unseen) == (False, 0.0)
+    assert found.accuracy.test > 0.3, "the mirror images are right"
+    found = read_logits(planted(), train=half)
+    assert found.grokked and found.key_frequencies == (2, 5)
+
+
+def test_keys_that_do_not_suffice_are_said_to_be_so():
+    # A frequency that says little alone, and a table that makes up for it.
+    logits = 6 * wave(2) + 5 * wave(5) + 9 * (S % P == 0)
+    found = read_logits(logits)
+    assert found.grokked and found.key_frequencies == (2,) and found.progress is not None
+    assert found.progress.restricted.all > found.progress.full.all > 0
+    assert not found.progress.suffices
+    assert "they alone do not suffice" in found.reason
+    enough = read_logits(planted())
+    assert enough.progress is not None and enough.progress.suffices
+    assert "suffice" not in enough.reason
+
+
 # -- restricted and excluded ----------------------------------------------------------------------
 
 
@@ -218,15 +250,32 @@ def test_neurons_go_to_their_frequencies():
 
 def test_phases_are_read_by_rule():
     steps = [0, 10, 20, 30, 40, 50, 60]
-    test = [4, 10, 9, 8, 3, 0.5, 0.001]
-    excluded = [4, 0.5, 1, 3, 6, 7, 7]
-    found = phases_of(steps, test_loss=test, excluded_loss=excluded)
-    assert found is not None
+    series = {
+        "test_loss": [4, 10, 9, 8, 3, 0.5, 0.001],
+        "excluded_loss": [4, 0.5, 1, 3, 6, 7, 7],
+        "train_accuracy": [0.1, 0.95, 1, 1, 1, 1, 1],
+    }
+
+    def read(**changes):
+        return phases_of(steps, **{**series, **changes}, n_answers=50)
+
+    found = read()
     assert (found.circuit_from, found.cleanup_from, found.over_at) == (10, 40, 60)
-    assert phases_of(steps, test_loss=test, excluded_loss=[7, 6, 5, 4, 3, 2, 1]) is None
-    assert phases_of(steps, test_loss=[5] * 7, excluded_loss=excluded) is None
+    assert (found.within, found.reason) == (10, None)
+    # The peak counts where it is, also before the turn: 9 would not have fallen by half at step 30.
+    late = read(test_loss=[12, 9, 8, 5, 3, 0.5, 0.001], excluded_loss=[4, 2, 0.5, 3, 6, 7, 7])
+    assert (late.circuit_from, late.cleanup_from) == (20, 30)
+    for changes, said in (
+        ({"excluded_loss": [7, 6, 5, 4, 3, 2, 1]}, "never turns up"),
+        ({"test_loss": [5] * 7}, "never falls"),
+        ({"train_accuracy": [0.1, 0.5, 1, 1, 1, 1, 1]}, "only 50% of the training pairs"),
+        ({"test_loss": [4, 3, 2, 1, 0.5, 0.1, 0.001]}, "below that of guessing, 3.9"),
+    ):
+        none = read(**changes)
+        assert said in none.reason
+        assert (none.circuit_from, none.cleanup_from, none.over_at) == (None, None, None)
     with pytest.raises(FourierError, match="one length"):
-        phases_of(steps, test_loss=[1], excluded_loss=excluded)
+        read(test_loss=[1])
 
 
 # -- models ---------------------------------------------------------------------------------------
@@ -260,6 +309,23 @@ def _direct(model, b: int) -> torch.Tensor:
     with session(model, capture=["L0.resid_mid"]) as s:
         s.run(torch.tensor([[1, b, P]]))
         return s["L0.resid_mid@-1"][0] @ model.W_U
+
+
+def test_attention_is_read_with_the_bias_of_its_query():
+    network = Network(n=P, n_answers=P, d_model=16, n_heads=2, d_mlp=24, seed=0)
+    network.layers[0].attn.q.bias.data = 3 * noise(5, 16)
+    biased = as_model(network)
+    with session(biased, capture=["L0.pattern"]) as s:
+        s.run(torch.stack([torch.arange(P), torch.zeros(P).long(), torch.full((P,), P)], 1))
+        pattern = s["L0.pattern"][:, :, 2].double()
+    # What "=" pays to the operand beside itself: the score, but for a constant.
+    wanted = unit_spectra((pattern[..., 0] / pattern[..., 2]).log())
+    torch.testing.assert_close(weight_spectra(biased).heads, wanted, atol=1e-4, rtol=1e-3)
+
+
+def test_a_null_needs_shuffles():
+    with pytest.raises(FourierError, match="n_shuffles is 0; expected at least 1"):
+        read_logits(planted(), n_shuffles=0)
 
 
 def test_an_output_for_the_sign_is_left_out():

@@ -101,10 +101,13 @@ def test_pair_energy_keeps_the_energy_and_finds_products():
 
 def test_units_at_once():
     values = torch.stack([code(13, [k], d=1)[:, 0] for k in (1, 6)], 1)
-    values = torch.cat([values, torch.full((13, 1), 2.0)], 1)
+    values = torch.cat([values, torch.tensor([[2.0, 0.1, 0.0]]).expand(13, 3)], 1)
     found = unit_spectra(values)
     assert found.argmax(1)[:2].tolist() == [0, 5]
-    assert float(found[2].sum()) < 1e-3 or float(found[2].sum()) == pytest.approx(1)
+    assert found.sum(1).tolist() == pytest.approx([1, 1, 0, 0, 0])
+    assert not bool(found[2:].any()), "a constant has no power, also not in its rounding"
+    with pytest.raises(FourierError, match="finite"):
+        unit_spectra(torch.full((5, 1), torch.inf))
 
 
 @pytest.mark.parametrize(
@@ -118,6 +121,12 @@ def test_units_at_once():
 def test_what_has_no_spectrum_is_refused(values, said):
     with pytest.raises(FourierError, match=said):
         spectrum(values)
+
+
+@pytest.mark.parametrize("frequencies", [[0], [-1], [7], []])
+def test_shares_of_frequencies_that_there_are_not_are_refused(frequencies):
+    with pytest.raises(FourierError, match=r"1…6"):
+        spectrum(code(13, [2])).share(frequencies)
 
 
 def test_no_p_values_without_a_null():
@@ -156,6 +165,13 @@ def test_embedding_and_unembedding_in_the_order_of_ids(little):
         embedding_spectrum(little, [1, 2, 9])
     with pytest.raises(FourierError, match="outputs"):
         unembedding_spectrum(little, [1, 2, 9])
+    for made in (embedding_spectrum, unembedding_spectrum):
+        with pytest.raises(FourierError, match="3 different token ids"):
+            made(little, [1, 2, 2, 3])
+        with pytest.raises(FourierError, match="at least 1"):
+            made(little, ids, n_shuffles=0)
+    with pytest.raises(FourierError, match="at least 0"):
+        spectrum(rows, n_shuffles=-1)
 
 
 def test_a_model_without_text_is_refused(little):
@@ -222,6 +238,10 @@ def test_missing_members_are_named(speller):
         find_tokens(speller, "weekday")
     with pytest.raises(FourierError, match="3 different"):
         find_tokens(speller, ["1", "1", "2"])
+    with pytest.raises(FourierError, match="an empty one"):
+        find_tokens(speller, ["1", "", "2"])
+    with pytest.raises(FourierError, match="'W_E'; expected embedding or unembedding"):
+        token_spectrum(speller, "digits", matrix="W_E")
 
 
 def test_a_real_model_finds_its_digits_and_says_what_it_lacks(shared_models):

@@ -126,6 +126,12 @@ def changed(**changes):
         (changed(W_E=torch.full((WIDTH, P + 1), torch.nan)), "W_E is not finite"),
         (changed(W_Q=torch.ones(WIDTH, WIDTH)), "keeps its heads in one matrix"),
         (changed(W_O=torch.ones(WIDTH)), "no known layout"),
+        (changed(W_E=torch.ones(WIDTH, P + 1).to(torch.complex64)), r"W_E is torch.complex64 of"),
+        (changed(W_U=torch.ones(WIDTH, P).long()), r"W_U is torch.int64 of shape \[16, 11\]"),
+        (changed(W_E=torch.ones(2, WIDTH, P + 1)), r"W_E is of shape \[2, 16, 12\]; expected 2"),
+        (changed(W_U=torch.tensor(1.0)), r"W_U is of shape \[\]; expected 2"),
+        (changed(W_K=torch.ones(WIDTH, WIDTH)), r"W_K is of shape \[16, 16\]; expected 3"),
+        (changed(b_in=torch.ones(3, 8)), r"b_in is of shape \[3, 8\]; expected 1"),
     ],
 )
 def test_what_is_no_one_layer_model_is_refused(tensors, said, tmp_path):

@@ -161,11 +161,18 @@ def _named(
             raise CheckpointError(
                 f"{path} has a bias on its unembedding ({key}) that is not zero; expected none"
             )
+    for name, key in used.items():
+        if not stored[key].is_floating_point():
+            raise CheckpointError(
+                f"{path}: {key} is {stored[key].dtype} of shape {list(stored[key].shape)}; "
+                f"expected real numbers in floating point for {name}"
+            )
     return {name: stored[key].float() for name, key in used.items()}
 
 
 def _as_native(found: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], int]:
     """Turn any of the layouts into native matrices, which act on columns; and count the heads."""
+    _check_axes(found, path)
     W_Q, W_O = found["W_Q"], found["W_O"]
     if W_Q.ndim == 3 and W_O.ndim == 2:
         n_heads = len(W_Q)
@@ -195,6 +202,23 @@ def _as_native(found: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tenso
     for name, size in sizes.items():
         native[name] = found[name].flatten() if name in found else torch.zeros(size)
     return {_NATIVE[name]: tensor.contiguous() for name, tensor in native.items()}, n_heads
+
+
+def _check_axes(found: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors with more or fewer axes than any layout has, before they are turned."""
+    wanted: dict[str, tuple[int, ...]] = {name: (2,) for name in _NATIVE if name.startswith("W")}
+    wanted |= dict.fromkeys(BIASES, (1,)) | {"W_O": (1, 2, 3)}
+    wanted |= dict.fromkeys(("W_Q", "W_K", "W_V"), (2, 3))
+    wanted |= dict.fromkeys(("b_Q", "b_K", "b_V"), (1, 2))
+    for name, tensor in found.items():
+        axes = wanted[name]
+        if name in ("W_K", "W_V") and found["W_Q"].ndim == 3:  # laid out like W_Q
+            axes = (3,)
+        if tensor.ndim not in axes or not tensor.numel():
+            raise CheckpointError(
+                f"{path}: {name} is of shape {list(tensor.shape)}; expected "
+                f"{' or '.join(map(str, axes))} axes, none of them empty"
+            )
 
 
 def _check_shapes(weights: Mapping[str, Tensor], path: Path) -> None:
