@@ -3,7 +3,7 @@
 Trains networks of symmetric, dihedral and cyclic groups and reads them. Signature: the share of
 logits, weights and neurons in a few representations (Chughtai et al. 2023), and how near neurons
 are to telling cosets apart (Stander et al. 2023). Load: what removing each representation costs on
-held-out pairs, beside random subspaces.
+held-out pairs, beside directions fitted the same way with the elements renamed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Config:
         seed: Draws the split, the first weights, the pairs judged, controls and bootstrap. Not
             every seed learns S4: 288 pairs are few.
         judged: Held-out pairs on which removing a representation is judged.
-        controls: Random subspaces a family.
+        controls: Renamings, and random subspaces, that each removal is set beside.
         alpha: Level of the verdicts.
         relabellings: Random renamings of the elements, for each null.
         cosets: Also measure coset concentration; half a minute for permutations of 5.

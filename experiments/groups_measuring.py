@@ -130,6 +130,7 @@ def _weighed(
         reading.keys,
         judged,
         n_controls=config.controls,
+        n_relabellings=config.relabellings,
         alpha=config.alpha,
         seed=config.seed,
     )

@@ -17,13 +17,14 @@ PUBLISHED = {
     "c113": ("C113", 0.995, 0.98, 0.90, 0.12, 2e-5, 6.0, 7e-3),
 }
 """Means over seeds of Chughtai et al. (2023) for networks with one hidden layer: shares of W_a, W_U
-and the neurons in key representations, that of functions of ab among these, and losses."""
+and the neurons in key representations, that of functions of ab among these, and losses. The
+restricted one is of key representations and nothing else."""
 
 _MEASURES = ("W_a", "W_U", "neurons", "of ab", "test loss", "excluded", "restricted")
 # Published groups to set beside ours where ours is a smaller one of the same kind.
 _KIN = {"s": "s5", "d": "d59", "c": "c113"}
 _FAMILIES = {
-    "random-subspace": "random subspaces of the neurons",
+    "renamed-elements": "as many directions fitted with elements renamed",
     "random-product-subspace": "random subspaces of what the neurons say of ab",
 }
 
@@ -66,7 +67,7 @@ def table_of(run: Run) -> Any:
 
 def _cell(value: Any) -> str | None:
     """A number to three digits, a name as it is, and nothing for what was not measured."""
-    if isinstance(value, str):
+    if value is None or isinstance(value, str):
         return value
     return f"{value:.3g}" if math.isfinite(value) else None
 
@@ -75,14 +76,16 @@ def _ours(reading: GroupReading) -> tuple[float | None, ...]:
     losses, names = reading.losses, reading.group.names
     chosen = [names.index(name) for name in reading.keys or ()]
     of_product = float(reading.shares.neurons[2, chosen].sum()) if chosen else None
+    # Where all are key, the weights have nowhere else to be: 1 whatever was learnt.
+    all_key = len(chosen) == len(names) - 1
     return (
-        reading.share_in_keys("W_a"),
-        reading.share_in_keys("W_U"),
+        None if all_key else reading.share_in_keys("W_a"),
+        None if all_key else reading.share_in_keys("W_U"),
         reading.share_in_keys("neurons"),
         of_product,
         None if losses is None else losses.full.test,
         None if losses is None else losses.excluded.train,
-        None if losses is None else losses.restricted.all,
+        None if losses is None else losses.restricted_bare.all,
     )
 
 
@@ -91,12 +94,25 @@ def _comparison(found: list[Found]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for one in found:
         measured = dict(zip(_MEASURES, _ours(one.reading), strict=True))
-        rows.append({"group": one.reading.group.name, "source": "here", **measured})
+        rows.append(
+            {"group": one.reading.group.name, "source": "here", **_keys(one.reading), **measured}
+        )
     for kin in dict.fromkeys(_KIN[one.name[0]] for one in found):
         name, *numbers = PUBLISHED[kin]
         values = dict(zip(_MEASURES, numbers, strict=True))
-        rows.append({"group": name, "source": "published mean", **values})
+        blank = {"keys": None, "chance": None}
+        rows.append({"group": name, "source": "published mean", **blank, **values})
     return rows
+
+
+def _keys(reading: GroupReading) -> dict[str, str | float | None]:
+    """How many are key, and what share of unstructured weights would be in as many."""
+    names = reading.group.names
+    chosen = [names.index(name) for name in reading.keys or ()]
+    return {
+        "keys": f"{len(chosen)} of {len(names) - 1}",
+        "chance": float(reading.shares.chance[chosen].sum()) if chosen else None,
+    }
 
 
 def _representations(one: Found) -> Any:
@@ -178,6 +194,8 @@ def _numbers(one: Found) -> dict[str, Any]:
         "coset_concentration": None if cosets is None else cosets.mean,
         "coset_null": None if cosets is None else cosets.null_level,
         "coset_share_above_null": None if cosets is None else cosets.share_above_null,
+        "coset_p": None if cosets is None else cosets.p_concentration,
+        "purity_p": None if cosets is None else cosets.p_purity,
         "purity": None if cosets is None else float(cosets.purity.mean()),
         "verdicts": verdicts,
     }
@@ -198,27 +216,36 @@ def _conclusion(config: Config, one: Found) -> str:
         return f"{said} So no representation is called key, and there is nothing to remove."
     losses = reading.losses
     told = ", ".join(reading.keys[:6]) + (" and others" if len(reading.keys) > 6 else "")
+    read, by_chance = reading.share_in_keys("W_a"), _keys(reading)["chance"]
+    of_weights = f", with {read:.3g} of what neurons read from a ({by_chance:.2g} by chance)"
+    if len(reading.keys) == len(reading.group.irreps) - 1:
+        of_weights = ", all there are, so shares of the weights say nothing"
     said += (
         f" Signature: characters are a share of {reading.shares.logit_fve:.2g} of the logits' "
         f"variance; {len(reading.keys)} of {len(reading.group.irreps) - 1} representations are key "
-        f"({told}), with {reading.share_in_keys('W_a'):.3g} of what neurons read from a. With "
-        f"these alone the held-out loss is {losses.restricted.test:.2g} nats (the model's own "
-        f"{losses.full.test:.2g}); without them, {losses.excluded.train:.3g} on training pairs."
+        f"({told}){of_weights}. With these and the mean logits alone the held-out loss is "
+        f"{losses.restricted.test:.2g} nats (the model's own {losses.full.test:.2g}); without "
+        f"them, {losses.excluded.train:.3g} on training pairs."
     )
     together = [row for row in one.table or () if row.subject not in reading.keys]
     for row in together:
         said += f" Removed together they cost {row.effect:.3g} nats on held-out pairs, "
-        said += f"{row.verdict} beside {_FAMILIES[row.control_family]}."
+        said += f"{row.verdict} beside {_FAMILIES[row.control_family]} "
+        said += f"({row.effect - row.excess:.3g} nats on average, p = {row.p_value:.2g})."
     for family, what in _FAMILIES.items():
-        verdicts = [
-            row.verdict
+        rows = [
+            row
             for row in one.table or ()
             if row.control_family == family and row.subject in reading.keys
         ]
-        if verdicts:
-            bearing, short = (verdicts.count(v) for v in ("load-bearing", "underpowered"))
-            blunt = f" ({short} underpowered)" if short else ""
-            said += f" Alone, {bearing} of {len(verdicts)} are load-bearing{blunt} beside {what}."
+        if rows:
+            verdicts = [row.verdict for row in rows]
+            bearing = [row.subject for row in rows if row.verdict == "load-bearing"]
+            which = f" ({', '.join(bearing)})" if bearing else ""
+            short = verdicts.count("underpowered")
+            blunt = f", {short} underpowered," if short else ""
+            said += f" Alone, {len(bearing)} of {len(rows)} are load-bearing{which}{blunt} "
+            said += f"beside {what}."
     return said + _said_of_cosets(config, one)
 
 
@@ -227,15 +254,18 @@ def _said_of_cosets(config: Config, one: Found) -> str:
     if cosets is None:
         return " It has no subgroups, so cosets tell nothing." if config.cosets else ""
     above, pure = cosets.share_above_null, cosets.share_of_pure
-    # 5 % of neurons are above where there is nothing to find.
-    readings = [name for name, share in (("coset", above), ("representation", pure)) if share > 0.2]
+    tested = {"coset": cosets.p_concentration, "representation": cosets.p_purity}
+    readings = [name for name, p in tested.items() if p <= config.alpha]
     verdict = {
         2: "consistent with both readings, which do not exclude each other",
         1: f"consistent with the {''.join(readings)} reading of single neurons only",
-        0: "neither reading holds of single neurons",
+        0: "neither reading is shown of single neurons",
     }[len(readings)]
+    if 1 / (len(cosets.null) + 1) > config.alpha:
+        verdict = f"no verdict, since {len(cosets.null)} renamings cannot give p ≤ {config.alpha:g}"
     return (
-        f" Neurons by themselves: {pure:.0%} are purer in one representation, and {above:.0%} more "
-        "constant on cosets of a subgroup, than 95 % are with elements renamed (mean purity "
+        f" Neurons by themselves: {pure:.0%} are purer in one representation "
+        f"(p = {cosets.p_purity:.2g}), and {above:.0%} more constant on cosets of a subgroup "
+        f"(p = {cosets.p_concentration:.2g}), than 95 % are with elements renamed (mean purity "
         f"{float(cosets.purity.mean()):.2f}, mean concentration {cosets.mean:.2f}): {verdict}."
     )

@@ -60,6 +60,8 @@ def check(config: Config) -> None:
     from interp.zoo.groups.quadratic import parity_data
     from interp.zoo.groups.tables import group_table
 
+    if not config.groups:
+        raise ValueError("groups is empty; expected some of cN, sN and dN, such as c17")
     if len(set(config.groups)) != len(config.groups):
         raise ValueError(f"groups names one twice: {', '.join(config.groups)}")
     if config.width < 1:

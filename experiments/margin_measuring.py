@@ -54,10 +54,11 @@ def measure_group(config: Config, run: Run, group: str) -> dict[str, Any]:
     if not group.startswith("c"):
         return row
     found, null = cyclic_neurons(network), cyclic_neurons(before)
-    built = normalised_margin(best_cyclic(known.order), known.table)
+    construction = best_cyclic(known.order)
     return {
         **row,
-        "construction share": built / largest,
+        "neurons needed": len(construction.u),
+        "construction share": normalised_margin(construction, known.table) / largest,
         "frequency power": found.mean_power,
         "untrained power": null.mean_power,
         "frequencies agree": found.agreement,

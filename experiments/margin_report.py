@@ -57,6 +57,11 @@ def _said(row: dict[str, Any]) -> str:
         reached = "above the largest possible: formula and network do not belong together"
     elif share >= REACHED:
         reached = "the largest margin is reached"
+    elif row["neurons"] < row.get("neurons needed", 0):
+        reached = (
+            f"not reached; {row['neurons']} neurons are fewer than the {row['neurons needed']} of "
+            "the construction, so a larger width first"
+        )
     else:
         reached = "not converged to the largest margin; more steps or a smaller decay may"
     said = (

@@ -31,6 +31,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from interp.evidence import rank_p_value
 from interp.fourier.basis import FourierError
 from interp.fourier.groups import Group
 from interp.fourier.groups_shares import weight_shares
@@ -83,6 +84,16 @@ class CosetScore:
     def share_of_pure(self) -> float:
         """Share of live neurons whose purity is above its own 95th percentile under renaming."""
         return float((self.purity > float(self.null_purity[:, 1].mean())).double().mean())
+
+    @property
+    def p_concentration(self) -> float:
+        """Rank of the neurons' 95th percentile of concentration among renamings, never 0."""
+        return _rank(self.concentration, self.null)
+
+    @property
+    def p_purity(self) -> float:
+        """The same for purity."""
+        return _rank(self.purity, self.null_purity)
 
 
 def subgroups(group: Group) -> list[frozenset[int]]:
@@ -175,6 +186,10 @@ def coset_concentration(
         subgroups=len(held),
         alive=int(alive.sum()),
     )
+
+
+def _rank(values: Tensor, null: Float[Tensor, "renaming 2"]) -> float:
+    return rank_p_value(float(_top(values)[1]), null[:, 1].tolist())
 
 
 def _top(values: Tensor) -> Float[Tensor, " 2"]:

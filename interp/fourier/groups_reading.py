@@ -6,8 +6,8 @@
 3. Shares of logits, weights and neurons by representation (:mod:`interp.fourier.groups_shares`).
 4. Restricted and excluded loss at the key representations. With L the logits and L̄[g] their mean
    over the pairs with ab = g, L_ρ[a, b] = (K_ρL̄)[ab]. Restricted: the loss of Σ_key L_ρ, the mean
-   over pairs of the rest added back, as in :mod:`interp.fourier.progress` (the published measure
-   adds nothing). Excluded: that of L − Σ_key L_ρ on training pairs.
+   over pairs of the rest added back, as in :mod:`interp.fourier.progress`; ``restricted_bare``, the
+   published measure, adds nothing. Excluded: that of L − Σ_key L_ρ on training pairs.
 
 In a network with one hidden layer logits are linear in the neurons, so this is the same as taking
 ρ(ab) out of the neurons (Chughtai et al. 2023, §5.2).
@@ -46,7 +46,8 @@ class GroupLosses:
     Attributes:
         keys: Their names.
         full: Of the logits as they are.
-        restricted: Of the key representations alone. The published measure is over all pairs.
+        restricted: Of the key representations alone, the mean over pairs of the rest added back.
+        restricted_bare: Of the key representations and nothing else. Published over all pairs.
         excluded: Without them. The published measure is on training pairs.
         excluded_each: Without one of them, by name.
     """
@@ -54,6 +55,7 @@ class GroupLosses:
     keys: tuple[str, ...]
     full: Losses
     restricted: Losses
+    restricted_bare: Losses
     excluded: Losses
     excluded_each: dict[str, Losses]
 
@@ -224,6 +226,7 @@ def group_losses(
         keys=tuple(names),
         full=judged(flat),
         restricted=judged((every + rest)[answers]),
+        restricted_bare=judged(every[answers]),
         excluded=judged(flat - every[answers]),
         excluded_each={name: judged(flat - part[answers]) for name, part in parts.items()},
     )

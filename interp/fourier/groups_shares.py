@@ -136,16 +136,11 @@ def shares_of(run: GroupRun, group: Group, *, n_relabellings: int = 99, seed: in
         FourierError: logits of another shape, not finite, or the same for all pairs.
     """
     centred = _centred(run.logits, group)
-    generator = torch.Generator().manual_seed(seed)
-    largest = []
-    for _ in range(n_relabellings):
-        order = torch.randperm(group.order, generator=generator)
-        largest.append(float(_similarity(centred, group, order).max()))
     chance = torch.tensor([r.rank / (group.order - 1) for r in group.irreps], dtype=torch.float64)
     chance[0] = 0.0
     return Shares(
         similarity=_similarity(centred, group, torch.arange(group.order)),
-        relabelled=torch.tensor(largest, dtype=torch.float64),
+        relabelled=relabelled_similarity(run.logits, group, n=n_relabellings, seed=seed).amax(1),
         chance=chance,
         W_a=weight_shares(run.W_a, group),
         W_b=weight_shares(run.W_b, group),
@@ -161,6 +156,22 @@ def logit_similarity(logits: Float[Tensor, "g g g"], group: Group) -> Float[Tens
         FourierError: logits of another shape, not finite, or the same for all pairs.
     """
     return _similarity(_centred(logits, group), group, torch.arange(group.order))
+
+
+def relabelled_similarity(
+    logits: Float[Tensor, "g g g"], group: Group, *, n: int, seed: int
+) -> Float[Tensor, "relabelling irrep"]:
+    """:func:`logit_similarity` under random renamings of the elements, operands and answers alike.
+
+    Raises:
+        FourierError: as :func:`logit_similarity`.
+    """
+    centred = _centred(logits, group)
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.zeros((n, len(group.irreps)), dtype=torch.float64)
+    for row in found:
+        row[:] = _similarity(centred, group, torch.randperm(group.order, generator=generator))
+    return found
 
 
 def weight_shares(

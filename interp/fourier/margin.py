@@ -11,8 +11,9 @@ The largest, γ*:
 
 * cyclic group of odd order n: √(2/27)/(√n·(n − 1)), reached when every frequency is used, each
   neuron has one, and its phases obey θ_u + θ_v = θ_w. :func:`best_cyclic` is such a network.
-* group whose representations are all real, such as S_n: 2/(3√(3|G|)) / Σ_{ρ≠1} d_ρ^2.5.
-  Not for cyclic groups, whose representations are complex.
+* group whose representations are all real, such as S_n: 2/(3√(3|G|)) / Σ_{ρ≠1} d_ρ^2.5, given
+  that Σ_{ρ≠1} d_ρ^1.5·χ_ρ(C) < 0 for every class C but the identity's, which fails for S_6. Not
+  for cyclic groups, whose representations are complex.
 * parity of k bits, neurons (u·x)^k and weights of size ‖θ‖_{2,k+1}: k!·√(2(k + 1)^−(k+1)),
   reached when u has equal size on these bits and nothing elsewhere.
 
@@ -93,8 +94,8 @@ def largest_margin(group: Group) -> float:
     """γ* of a group.
 
     Raises:
-        FourierError: no formula for it: a cyclic group of even order, or one with complex
-            representations.
+        FourierError: no formula for it: a cyclic group of even order, one with complex
+            representations, or one where the condition of the theorem fails.
     """
     if all(irrep.dimension == 1 for irrep in group.irreps) and any(
         irrep.paired for irrep in group.irreps
@@ -113,6 +114,14 @@ def largest_margin(group: Group) -> float:
         raise FourierError(
             f"{group.name}: the largest margin is known for cyclic groups of odd order and for "
             "groups whose representations are all real"
+        )
+    weighed = torch.stack([r.dimension**1.5 * r.character for r in group.irreps[1:]]).sum(0)
+    worst = int(weighed[1:].argmax()) + 1
+    if float(weighed[worst]) >= 0:
+        raise FourierError(
+            f"{group.name}: the theorem of the largest margin needs Σ d^1.5 χ(C) < 0 over the "
+            f"non-trivial representations for every class C but the identity's; here it is "
+            f"{float(weighed[worst]):.3g} at element {worst}"
         )
     spread = sum(irrep.dimension**2.5 for irrep in group.irreps[1:])
     return 2 / (3 * math.sqrt(3 * group.order)) / spread

@@ -55,6 +55,7 @@ def test_an_interrupted_run_is_taken_up(finished, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--groups"], "groups is empty"),
         (["--groups", "c6"], "odd order only"),
         (["--groups", "x5"], "such as c12, d6 or s4"),
         (["--groups", "c5", "c5"], "names one twice"),
@@ -75,3 +76,11 @@ def test_the_presets_are_configs():
 
     for preset in PRESETS.values():
         check(Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in preset.items()}))
+
+
+def test_a_network_too_narrow_is_told_its_width():
+    from experiments.margin_report import _said
+
+    row = {"network": "C5", "neurons": 10, "share": 0.5, "untrained share": -0.1}
+    assert "10 neurons are fewer than the 16" in _said({**row, "neurons needed": 16})
+    assert "more steps" in _said({**row, "neurons": 16, "neurons needed": 16})

@@ -26,7 +26,7 @@ from interp.fourier import (
 )
 from interp.models import Model, load_model
 from interp.zoo import cards
-from interp.zoo.groups.making import GroupConfig, new_training, training_pairs
+from interp.zoo.groups.making import GroupConfig, new_training, training_pairs, write_network
 from interp.zoo.groups.network import HiddenLayer
 from interp.zoo.groups.tables import group_table
 from interp.zoo.modular.making import training_pairs as modular_pairs
@@ -105,31 +105,52 @@ def test_s4_leaves_a_representation_out():
     assert abs(float(found.shares.similarity[i])) < 0.01
 
 
-def test_removal_is_load_bearing_beside_random_subspaces():
-    train = training_pairs(cards.get_card("s4").recipe)
-    held_out = group_table("s4").examples(~train)
-    keys = ["(3,1)", "(2,2)", "(1,1,1,1)"]
-    table = weigh_representations(
-        bundled("s4"), named_group("s4"), keys, held_out, n_controls=99, seed=0
+def judged(table: Table, chosen: torch.Tensor, n: int):
+    pairs = table.examples(chosen)
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))
+    return pairs.select(order[:n])
+
+
+def held_out(name: str, n: int):
+    train = training_pairs(cards.get_card(name).recipe)
+    return judged(group_table(name), ~train, n)
+
+
+S4_KEYS = ("(3,1)", "(2,2)", "(1,1,1,1)")
+
+
+@pytest.mark.parametrize("n", [64, 288])
+def test_the_key_representations_of_s4_together_are_load_bearing(n):
+    # With all held-out pairs judged, half the table is left to fit directions to.
+    together, *singles = weigh_representations(
+        bundled("s4"), named_group("s4"), S4_KEYS, held_out("s4", n), n_controls=199, seed=0
     )
-    rows = [row for row in table if row.control_family == "random-subspace"]
-    assert [row.verdict for row in rows] == ["load-bearing"] * 4
-    assert rows[0].effect > 3 and rows[1].effect > 1.5
-    assert all(max(row.controls) < 0.3 * row.effect for row in rows)
-    # Any random subspace of what the neurons say of ab cuts into all three; one leaves two whole.
-    hard = [row for row in table if row.control_family == "random-product-subspace"]
-    assert "load-bearing" not in [row.verdict for row in hard if row.subject != "(3,1)"]
+    assert together.control_family == "renamed-elements"
+    assert together.verdict == "load-bearing" and together.effect > 3
+    assert together.has_signature and together.signature > 5 * together.signature_null
+    # The controls are hard: as many directions of another multiplication cost much as well.
+    assert sum(together.controls) / 199 > 0.5 * together.effect
+    alone = {row.subject: row for row in singles if row.control_family == "renamed-elements"}
+    assert alone["(3,1)"].effect > 1.5 and alone["(3,1)"].p_value < 0.05
+    assert [alone[name].verdict for name in S4_KEYS[1:]] == ["not load-bearing"] * 2
+
+
+def test_a_representation_of_s5_that_is_relied_on_is_load_bearing():
+    table = weigh_representations(
+        bundled("s5"), named_group("s5"), ["(4,1)"], held_out("s5", 256), n_controls=39, seed=0
+    )
+    row = next(row for row in table if row.control_family == "renamed-elements")
+    assert row.has_signature and row.verdict == "load-bearing"
 
 
 def test_one_that_is_not_used_is_not_load_bearing():
-    train = training_pairs(cards.get_card("s4").recipe)
-    held_out = group_table("s4").examples(~train)
     unused = weigh_representations(
-        bundled("s4"), named_group("s4"), ["(2,1,1)"], held_out, n_controls=99, seed=0
+        bundled("s4"), named_group("s4"), ["(2,1,1)"], held_out("s4", 96), n_controls=99, seed=0
     )
     assert [row.verdict for row in unused] == ["not load-bearing"] * 2
     assert not unused[0].has_signature
-    assert abs(unused[0].effect) < 1e-2
+    # Where there is nothing to fit, noise is fitted, in the controls as well.
+    assert unused[0].excess < 0
 
 
 def test_both_readings_of_the_neurons_hold():
@@ -138,6 +159,7 @@ def test_both_readings_of_the_neurons_hold():
     assert found.share_above_null > 0.6 and found.share_of_pure > 0.4
     assert found.mean > found.null_level
     assert float(found.concentration.median()) > 0.99
+    assert found.p_concentration == found.p_purity == 0.1, "the smallest that 9 renamings give"
 
 
 # -- nothing to find ------------------------------------------------------------------------------
@@ -181,6 +203,37 @@ def test_renamed_elements_leave_nothing_to_find():
     assert found.shares.logit_fve < 0.05 and reading("s4").shares.logit_fve > 0.5
     score = coset_concentration(ran("s4").W_a, renamed, n_renamings=9)
     assert score is not None and score.share_above_null < 0.2
+    assert score.p_concentration > 0.1
+
+
+@pytest.mark.parametrize("name", ["renamed", "d12", "c24"])
+def test_s4_read_with_the_wrong_group_is_not_load_bearing(name):
+    if name == "renamed":
+        order = torch.randperm(23, generator=torch.Generator().manual_seed(1)) + 1
+        group = named_group("s4").relabelled(torch.cat([torch.zeros(1, dtype=torch.int64), order]))
+    else:
+        group = named_group(name)
+    names = group.names[1:5]
+    table = weigh_representations(bundled("s4"), group, names, held_out("s4", 96), n_controls=99)
+    assert {row.verdict for row in table} == {"not load-bearing"}
+    assert not table[0].has_signature
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_answers_known_by_heart_are_not_load_bearing(tmp_path, seed):
+    group, table = symmetric_group(4), group_table("s4")
+    order = torch.randperm(576, generator=torch.Generator().manual_seed(seed))
+    shuffled = Table(table.answers.flatten()[order].reshape(24, 24), "S4 shuffled")
+    network = HiddenLayer(n=24, d_embed=256, hidden=128, seed=seed)
+    training = Training(network, shuffled, GroupConfig(steps=300))
+    training.run()
+    write_network(tmp_path, network)
+    known = judged(shuffled, training.train, 96)
+    table = weigh_representations(
+        load_model(str(tmp_path)), group, S4_KEYS, known, n_controls=99, seed=seed
+    )
+    assert {row.verdict for row in table} == {"not load-bearing"}
+    assert not any(row.has_signature for row in table)
 
 
 # -- cyclic groups are the Fourier reading --------------------------------------------------------

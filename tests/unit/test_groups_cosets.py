@@ -43,6 +43,7 @@ def test_what_is_constant_on_cosets_scores_one(side):
     assert float(found.concentration.min()) == pytest.approx(1)
     assert set(found.index.tolist()) == {4}, "the largest subgroup, not one of its own"
     assert found.share_above_null == 1
+    assert found.p_concentration == 0.1, "the smallest that nine renamings give"
     # Constant on four cosets: the representations (4) and (3,1) alone.
     assert float(found.purity.min()) == pytest.approx(1)
 
@@ -53,6 +54,7 @@ def test_unstructured_inputs_come_out_null():
     assert found is not None
     assert found.share_above_null < 0.12
     assert found.share_of_pure < 0.12
+    assert min(found.p_concentration, found.p_purity) > 0.1
     assert abs(float(found.null[:, 1].mean()) - found.null_level) < 1e-12
     assert found.subgroups == 28 and found.alive == 300
 

@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from interp.evidence import answer_nll
+from interp.evidence import answer_nll, damage
 from interp.fourier import (
     FourierError,
     named_group,
@@ -16,7 +16,7 @@ from interp.fourier import (
     run_group,
     weigh_representations,
 )
-from interp.fourier.groups_removal import representation_directions
+from interp.fourier.groups_removal import _Bench, _renamed_tables, representation_directions
 from interp.hooks import session
 from interp.models import load_model
 from interp.zoo.groups.making import (
@@ -92,19 +92,44 @@ def test_removal_takes_away_what_it_says(pair):
     left = ran.neurons - (ran.neurons @ rows.T) @ rows
     direct = (left @ ran.W_U.T).flatten(0, 1)
     assert float((logits[:, -1].double() - direct).abs().max()) < 1e-5
+    clean = answer_nll.per_example(torch.zeros(64, 3, 8) + ran.logits.reshape(64, 1, 8), pairs)
+    harmed = answer_nll.per_example(logits, pairs)
+    bench = _Bench(model, pairs, answer_nll)
+    effect = damage(answer_nll, bench.clean, bench.without(rows))
+    assert torch.allclose(effect, (harmed - clean).double(), atol=1e-5)
+
+
+def test_removal_is_fitted_without_the_pairs_that_judge_it(pair):
+    _, model = pair
+    group = named_group("d4")
+    pairs = group_table("d4").examples().select(torch.arange(0, 64, 5))
     table = weigh_representations(model, group, ["k=1", "sign"], pairs, n_controls=9, seed=1)
     assert [(row.subject, row.control_family) for row in table] == [
-        ("k=1+sign", "random-subspace"),
-        ("k=1", "random-subspace"),
-        ("sign", "random-subspace"),
+        ("k=1+sign", "renamed-elements"),
+        ("k=1", "renamed-elements"),
+        ("sign", "renamed-elements"),
         ("k=1", "random-product-subspace"),
         ("sign", "random-product-subspace"),
     ]
-    alone = next(row for row in table if row.subject == "k=1")
-    clean = answer_nll.per_example(torch.zeros(64, 3, 8) + ran.logits.reshape(64, 1, 8), pairs)
-    harmed = answer_nll.per_example(logits, pairs)
-    assert alone.effect == pytest.approx(float((harmed - clean).mean()), abs=1e-5)
-    assert alone.p_holm is not None
+    assert table[1].p_holm is not None
+    ran, fitted = run_group(model, group), torch.ones(8, 8, dtype=torch.bool)
+    fitted[pairs.tokens[:, 0], pairs.tokens[:, 1]] = False
+    rows = representation_directions(ran, group, ["k=1"], fitted=fitted)
+    bench = _Bench(model, pairs, answer_nll)
+    effect = damage(answer_nll, bench.clean, bench.without(rows))
+    assert table[1].effect == pytest.approx(float(effect.mean()))
+    moved = ran.neurons + 9.0 * ~fitted[..., None]
+    other = dataclasses.replace(ran, neurons=moved)
+    assert torch.allclose(representation_directions(other, group, ["k=1"], fitted=fitted), rows)
+    with pytest.raises(FourierError, match="judge fewer"):
+        weigh_representations(model, group, ["k=1"], group_table("d4").examples())
+
+
+def test_renamings_change_the_products():
+    tables = _renamed_tables(named_group("c5"), 99, 0)
+    assert len(tables) == 5, "120 orders, of which 20 leave the products together"
+    with pytest.raises(FourierError, match="no renaming"):
+        _renamed_tables(named_group("c3"), 9, 0)
 
 
 def test_removal_of_nothing_is_refused(pair):

@@ -120,6 +120,10 @@ def test_keys_restricted_and_excluded_of_made_logits():
     assert found.losses.restricted.all == pytest.approx(found.losses.full.all)
     assert found.losses.excluded.all == pytest.approx(float(torch.tensor(24.0).log()))
     assert found.losses.excluded.train is None
+    moved = logits + 2 * torch.randn(24, generator=torch.Generator().manual_seed(6)).double()
+    losses = group_losses(moved, group, found.keys)
+    assert losses.restricted.all == pytest.approx(losses.full.all), "the mean is added back"
+    assert losses.restricted_bare.all == pytest.approx(found.losses.full.all)
     assert found.share_in_keys("W_a") == pytest.approx(10 / 23)
     assert "(3,1), (1,1,1,1)" in found._repr_html_() and "24" in found.lines["product in"]
     assert repr(found).startswith("GroupReading(S4, key representations (3,1)")

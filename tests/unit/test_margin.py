@@ -92,6 +92,9 @@ def test_the_largest_margin_by_formula():
 def test_where_no_formula_is_known_it_is_refused():
     with pytest.raises(FourierError, match="odd order"):
         largest_margin(cyclic_group(6))
+    assert largest_margin(symmetric_group(5)) > 0
+    with pytest.raises(FourierError, match="the theorem of the largest margin needs"):
+        largest_margin(symmetric_group(6))
     table = torch.cartesian_prod(torch.arange(3), torch.arange(5))
     product = (table[:, None] + table) % torch.tensor([3, 5])
     # Residues mod 15 in another order: cyclic all the same.
