@@ -213,13 +213,13 @@ def _worded(row: Evidence, kind: Kind) -> str:
         return row.reason.replace(f"Removing {row.subject}", f"Erasing {row.subject}").replace(
             f"removing {row.subject}", f"erasing {row.subject}"
         )
+    push = row.subject[0].upper() + row.subject[1:]
     if row.interval[1] < -row.resolution:
         return (
-            f"{row.subject.capitalize()} moves the log-odds away from what label 1 should make "
+            f"{push} moves the log-odds away from what label 1 should make "
             f"likelier: {short(row.effect)} {row.units}, {row.confidence:.0%} interval "
             f"{span(row.interval)}."
         )
-    push = row.subject[0].upper() + row.subject[1:]
     for said, instead in (
         (
             f"Removing {row.subject} does not measurably worsen {row.metric}:",

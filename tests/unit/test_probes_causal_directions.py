@@ -13,6 +13,7 @@ from interp.hooks import Site
 from interp.models import Examples
 from interp.plots.steering import dose_curves
 from probes import Probe
+from probes.causal import evidence
 from probes.causal.continuations import Continuations
 from probes.causal.cross_effects import cross_effects
 from probes.causal.directions import Direction
@@ -184,7 +185,7 @@ def test_random_directions_are_unit_and_lie_as_asked() -> None:
     assert float(few.min()) > 0.005, "of three rows, hardly more than any direction"
     for n, like_, message in (
         (0, None, "expected at least 1"),
-        (3, torch.zeros(4, D), "never vary"),
+        (3, torch.zeros(4, D), "the same everywhere"),
         (3, torch.zeros(4, 3), r"expected \[row, 20\]"),
     ):
         with pytest.raises(SteeringError, match=message):
@@ -270,6 +271,17 @@ def test_evidence_is_corrected_by_kind_and_shows_itself(gpt2: Any, prompts: Cont
     assert len(crossed.figure().axes) == 2
     with pytest.raises(SteeringError, match="not tried on prompts of 'c'"):
         crossed.share("a", "c")
+
+
+def test_a_push_is_put_in_its_own_words(gpt2: Any, prompts: Continuations) -> None:
+    given = one("D0", training=domain())
+    found = direction_evidence(gpt2, given, prompts, n_random=19, seed=0)
+    (push, erasure) = found.rows
+    assert push.reason.startswith(("The push along D0", "1")) and "emoving" not in push.reason
+    assert "emoving" not in erasure.reason
+    turned = replace(push, effect=-1.5, interval=(-2.0, -1.0))
+    said = evidence._worded(turned, "push")
+    assert said.startswith("The push along D0 moves the log-odds away from what label 1 should")
 
 
 def test_without_labels_there_is_only_a_push(gpt2: Any, prompts: Continuations) -> None:
