@@ -191,7 +191,7 @@ bias_and_behaviour(
 #
 # Latents are ranked on one split, the edit is chosen on a second and judged on a third: how much of
 # the slope is gone, what neutral text loses, whether a reference that is *named* is still
-# recognised. Beside it: random latents that fire as often, the reconstruction without an edit, and
+# recognised. Beside it: random latents that fire about as often, the reconstruction without an edit, and
 # the axis taken out.
 
 # %%
@@ -223,7 +223,7 @@ EvidenceTable([axis, found.evidence])
 
 # %% [markdown]
 # A few latents take most of the bias away, at next to no cost on neutral text and with a named
-# reference still recognised; as many random latents that fire as often do not. That is what "the
+# reference still recognised; as many random latents that fire about as often do not. That is what "the
 # latents carry it" means here. Taking the axis out takes more than the bias: of two references the
 # named one is then recognised half of the time, which is chance. On a model with words the answer may be another: the edit may cost
 # too much, or take the concept away together with the bias, and the tables say so.
