@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from interp.models.spec import ModelError, ModelSpec
 
 log = logging.getLogger(__name__)
 
-REACH_SECONDS = 3.0
+REACH_SECONDS = 5.0
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -30,18 +31,28 @@ NOT_WHOLE = f"is not wholly in the local cache, and there is no network; {OFFLIN
 
 
 def hub_reachable() -> bool:
-    """Whether the Hub answers within three seconds, by the proxies the user has set."""
+    """Whether the Hub answers within five seconds, by the proxies the user has set."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
     if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE") in ("1", "true"):
         return False
-    try:
-        get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
-    except Exception as error:  # any transport failure means the same: no Hub
-        log.debug("the Hub does not answer: %s", error)
-        return False
-    return True
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
+        except Exception as error:  # any transport failure means the same: no Hub
+            log.debug("the Hub does not answer: %s", error)
+        else:
+            answered.set()
+
+    # In a thread, since looking up the name knows no time limit: a silent name server holds the
+    # client for half a minute and more.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(REACH_SECONDS)
+    return answered.is_set()
 
 
 def is_cached(spec: ModelSpec) -> bool:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -97,7 +98,7 @@ def from_cache(tmp_path_factory, tiny_folder, make_hf):
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
         lines = [line[7:] for line in done.stdout.splitlines() if line.startswith("RESULT ")]
         assert len(lines) == len(wanted), done.stderr
@@ -157,6 +158,24 @@ def test_no_network_and_not_cached(no_network, name):
     assert time.monotonic() - began < 10
     assert no_network
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_server_that_never_answers_is_not_waited_for(no_network, monkeypatch):
+    asked, over = threading.Event(), threading.Event()
+
+    def silent(*args, **kwargs):
+        asked.set()
+        over.wait(60)
+        raise OSError("no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    monkeypatch.setattr(hub, "REACH_SECONDS", 0.5)
+    began = time.monotonic()
+    with pytest.raises(ModelError, match="gpt2: no network to the Hugging Face Hub"):
+        load_model("gpt2")
+    assert time.monotonic() - began < 10
+    over.set()
+    assert asked.is_set()
 
 
 def test_a_folder_of_that_name_without_configuration_is_mentioned(
