@@ -9,7 +9,8 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from interp.configs import REQUIRED, near
 
@@ -103,7 +104,7 @@ def parse_fields(
     whole = _with_options(config_class, start, options)
     errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(errors):
+        with contextlib.redirect_stderr(errors), _registry():
             cli: Any = tyro.cli  # Its overloads do not know of classes made at run time.
             parsed, unknown = cli(
                 whole,
@@ -138,6 +139,44 @@ def _with_options(config_class: type, start: Any, options: Sequence[Option]) -> 
     inner: Any = Annotated[config_class, tyro.conf.arg(name="")]
     fields.append(("fields", inner, dataclasses.field(default_factory=lambda: start)))
     return dataclasses.make_dataclass("options", fields)
+
+
+def _registry() -> contextlib.AbstractContextManager[None]:
+    """Tyro's rules and, while this is entered, one of ours: ``STR`` where they show ``{None}|STR``.
+
+    A field that may be None is None where it is not given, as its default says; ``--field None``
+    is still read, which undoes a preset's value.
+    """
+    from tyro.constructors import (
+        ConstructorRegistry,
+        PrimitiveConstructorSpec,
+        PrimitiveTypeInfo,
+    )
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _maybe_none(info: PrimitiveTypeInfo) -> Any:
+        kinds = get_args(info.type)
+        if get_origin(info.type) not in (Union, UnionType) or type(None) not in kinds:
+            return None
+        rest: Any = Union[tuple(kind for kind in kinds if kind is not type(None))]  # noqa: UP007
+        spec = registry.get_primitive_spec(PrimitiveTypeInfo.make(rest, info.markers))
+        if not isinstance(spec, PrimitiveConstructorSpec):
+            return spec
+        return dataclasses.replace(
+            spec,
+            instance_from_str=lambda words: (
+                None if words == ["None"] else spec.instance_from_str(words)
+            ),
+            is_instance=lambda value: value is None or spec.is_instance(value),
+            str_from_instance=lambda value: (
+                ["None"] if value is None else spec.str_from_instance(value)
+            ),
+            choices=None if spec.choices is None else (*spec.choices, "None"),
+        )
+
+    return registry
 
 
 def _flag_names(config_class: type, prefix: str = "") -> list[str]:

@@ -60,9 +60,9 @@ def _may_start(run: RunReader, experiment: str, values: dict[str, Any], resume: 
         raise RunError(f"{run.path} is not empty and holds no run: give a new or empty folder")
     status = owner.read_status(run.path)
     if not resume:
+        or_finish = "" if status.state == "done" else ", or resume to finish it"
         raise RunError(
-            f"{run.path} already holds a run ({status.state}): give another folder, "
-            "or resume to finish it"
+            f"{run.path} already holds a run ({status.state}): give another folder{or_finish}"
         )
     # A run killed in its first moments has no config yet: nothing to agree with.
     if run.experiment not in (None, experiment):

@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 import types
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
 
 from interp import studies
 from interp.cli import main
+from interp.flags import UsageError, parse_fields
 from interp.runs import Run
 from interp.zoo import cards, recipes
 
@@ -314,7 +316,8 @@ def test_out_folder_in_use(toy: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "not empty and holds no run" in refused(capsys, "run", "toy", "--out", "mine")
     assert main(["run", "toy", "--out", "r"]) == 0
     capsys.readouterr()
-    assert "already holds a run (done)" in refused(capsys, "run", "toy", "--out", "r")
+    line = refused(capsys, "run", "toy", "--out", "r")
+    assert "already holds a run (done): give another folder" in line and "resume" not in line
     line = refused(capsys, "run", "toy", "--out", "r", "--resume", "--seed", "8")
     assert "another config: seed (stored 0, asked 8)" in line
 
@@ -449,6 +452,40 @@ def test_help_of_everything(toy: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main([]) == 2
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("loadbearing ")
+
+
+@dataclass(frozen=True)
+class MayBeNone:
+    """Fields that need not have a value."""
+
+    name: str | None = None
+    share: float | None = 0.5
+    kind: Literal["a", "b"] | None = "a"
+    layers: tuple[int, ...] | None = None
+    path: Path | None = None
+
+
+def read(*args: str) -> MayBeNone:
+    start = dict.fromkeys(("name", "layers", "path"), None) | {"share": 0.5, "kind": "a"}
+    parsed = parse_fields(MayBeNone, start, args, options=(), prog="toy", description="Toy.")
+    assert isinstance(parsed, MayBeNone)
+    return parsed
+
+
+def test_fields_that_may_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read("--help")
+    out = capsys.readouterr().out
+    assert "{None}" not in out and "None," not in out
+    for text in ("--name STR", "--share FLOAT", "--kind {a,b}", "--path PATH", "(default: None)"):
+        assert text in out
+    assert read() == MayBeNone()
+    given = read("--name", "x", "--share", "1", "--kind", "b", "--layers", "1", "2", "--path", "p")
+    assert given == MayBeNone("x", 1.0, "b", (1, 2), Path("p"))
+    assert read("--share", "None", "--kind", "None") == MayBeNone(share=None, kind=None)
+    for args, said in ((("--share", "half"), "--share"), (("--kind", "c"), "--kind")):
+        with pytest.raises(UsageError, match=said):
+            read(*args)
 
 
 HEAVY = ("torch", "transformers", "transformer_lens", "numpy", "pandas", "matplotlib", "scipy")
