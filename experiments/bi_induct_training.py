@@ -82,7 +82,8 @@ def load_stream(config: Config, folder: Path) -> Stream:
 
 
 def _make_stream(config: Config) -> Stream:
-    from interp.zoo.bi_induct.streams import renamed_code, text_documents, text_stream
+    from interp.zoo.bi_induct.documents import text_documents
+    from interp.zoo.bi_induct.streams import renamed_code, text_stream
     from interp.zoo.corpus import read_corpus
 
     if config.data == "renamed-code":

@@ -188,11 +188,14 @@ def _measure(
         seed=config.seed,
     )
 
+    layers, heads = tensors["induction"].shape
+    # For the figure, which shows what removing each head costs.
+    alone = [frozenset([(i, j)]) for i in range(layers) for j in range(heads)]
     ablations = sweep(
         model,
         judged,
         loss,
-        plan.sets,
+        tuple(dict.fromkeys([*plan.sets, *alone])),
         kind=config.ablation,
         reference=choose,
         memory_mb=config.memory,

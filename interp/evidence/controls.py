@@ -15,15 +15,9 @@ target holding the one head that matters would beat every set, for no other set 
 head: with signatures that mean nothing, p then falls to .05 or below up to 19 % of the time
 (simulated in ``tests/science/test_null_sets.py``). For a single head the two are the same.
 
-How sets are drawn, for both:
-
-1. Order the candidates (by layer, or by norm) and give each target head, in the same order, a
-   window of candidates that may stand in for it. Both ends of the windows never decrease.
-2. Then a set of candidates can stand in for the target exactly when its i-th member lies in the
-   i-th window, so the sets are counted, without double counting, by a short recursion.
-3. Number them 0 … n_possible − 1 in lexicographic order.
-4. Take all of them when there are no more than were asked for, else distinct numbers drawn
-   uniformly without replacement, and decode each number into its set.
+For both, the candidates are ordered (by layer, or by norm) and each target head, in the same order,
+gets a window of candidates that may stand in for it; ``interp.evidence.windows`` counts the sets
+that follow and draws from them.
 """
 
 from __future__ import annotations
@@ -36,6 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
+
+from interp.evidence.windows import draw_sets, window_around
 
 Head = tuple[int, int]
 """(layer, head)."""
@@ -219,7 +215,7 @@ def norm_matched(
         # Heads of the target are near themselves and must not use up the nearest ones.
         own = len(set(among) & set(heads))
         fewest = min(len(logs), max(_NEAREST, len(heads)) + own)
-        return [_window(logs, log, math.log(tolerance), fewest) for log in wanted]
+        return [window_around(logs, log, math.log(tolerance), fewest) for log in wanted]
 
     found = _families(
         "norm-matched",
@@ -251,7 +247,7 @@ def _families(
     """Draw the sets that share no head with the target, and the null sets, which may."""
 
     def draw(among: Sequence[Head], count: int) -> tuple[list[frozenset[Head]], int]:
-        picks, n_possible = _draw(windows(among), len(among), count, seed)
+        picks, n_possible = draw_sets(windows(among), len(among), count, seed=seed)
         return [frozenset(among[i] for i in pick) for pick in picks], n_possible
 
     # One more than asked for, since the target itself may be among them.
@@ -282,63 +278,3 @@ def _check_target(target: Collection[Head], n_layers: int, n_heads: int, n: int)
                 f"{n_heads - 1}"
             )
     return heads
-
-
-def _window(logs: np.ndarray, log: float, reach: float, fewest: int) -> range:
-    """Return the candidates within ``reach`` of ``log``, widened to the ``fewest`` nearest.
-
-    Both ends never decrease in ``log``, which is what the counting below rests on.
-    """
-    slack = 1e-9  # norms equal to the tolerance up to rounding are inside it
-    low = int(np.searchsorted(logs, log - reach - slack, side="left"))
-    high = int(np.searchsorted(logs, log + reach + slack, side="right"))
-    left = right = int(np.searchsorted(logs, log))
-    while right - left < fewest:
-        if left > 0 and (right == len(logs) or log - logs[left - 1] <= logs[right] - log):
-            left -= 1
-        else:
-            right += 1
-    return range(min(low, left), max(high, right))
-
-
-def _draw(
-    windows: Sequence[range], n_candidates: int, n: int, seed: int
-) -> tuple[list[tuple[int, ...]], int]:
-    """Draw distinct increasing tuples whose i-th entry lies in the i-th window; count them all."""
-    # ways[i][j]: completions that choose entries i, i+1, … from candidates j, j+1, …
-    ways = [[0] * (n_candidates + 1) for _ in windows] + [[1] * (n_candidates + 1)]
-    for i in reversed(range(len(windows))):
-        for j in reversed(range(n_candidates)):
-            ways[i][j] = ways[i][j + 1] + (ways[i + 1][j + 1] if j in windows[i] else 0)
-    n_possible = ways[0][0]
-    if n_possible <= n:
-        return [_decode(rank, windows, ways) for rank in range(n_possible)], n_possible
-    rng = np.random.default_rng(seed)
-    ranks: dict[int, None] = {}
-    while len(ranks) < n:
-        ranks[_below(n_possible, rng)] = None
-    return [_decode(rank, windows, ways) for rank in ranks], n_possible
-
-
-def _decode(rank: int, windows: Sequence[range], ways: list[list[int]]) -> tuple[int, ...]:
-    """Return the tuple with this number, in lexicographic order."""
-    chosen = []
-    j = 0
-    for i, window in enumerate(windows):
-        j = max(j, window.start)
-        while rank >= ways[i + 1][j + 1]:
-            rank -= ways[i + 1][j + 1]
-            j += 1
-        chosen.append(j)
-        j += 1
-    return tuple(chosen)
-
-
-def _below(limit: int, rng: np.random.Generator) -> int:
-    """Draw uniformly from 0 … limit − 1, which may be far beyond 64 bits."""
-    bits = limit.bit_length()
-    n_bytes = (bits + 7) // 8
-    while True:
-        draw = int.from_bytes(rng.bytes(n_bytes), "big") >> (8 * n_bytes - bits)
-        if draw < limit:
-            return draw

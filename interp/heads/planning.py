@@ -59,7 +59,6 @@ class Plan:
         present: Whether the target carries the signature.
         subjects: The target first, then the strongest heads one by one.
         untested: Subjects or families without a single control set, and why.
-        sets: Every set to remove: subjects, their controls, and each head of the model alone.
     """
 
     signature_name: str
@@ -68,7 +67,11 @@ class Plan:
     present: bool
     subjects: tuple[Subject, ...]
     untested: tuple[str, ...]
-    sets: tuple[frozenset[Head], ...]
+
+    @property
+    def sets(self) -> tuple[frozenset[Head], ...]:
+        """Every set to remove, once: the subjects, then their controls."""
+        return sets_to_remove(self.subjects)
 
 
 def plan_ablations(
@@ -143,7 +146,6 @@ def plan_ablations(
         raise ValueError(
             f"no head of this model can be compared with another: {'; '.join(untested)}"
         )
-    singles = (frozenset([head]) for head in sorted(ranked))
     return Plan(
         signature_name=signature_name,
         threshold=threshold,
@@ -151,7 +153,6 @@ def plan_ablations(
         present=present,
         subjects=tuple(subjects),
         untested=tuple(untested),
-        sets=sets_to_remove(subjects, singles),
     )
 
 
@@ -190,16 +191,13 @@ def matched_families(
     return tuple(families), missing
 
 
-def sets_to_remove(
-    subjects: Iterable[Subject], also: Iterable[frozenset[Head]] = ()
-) -> tuple[frozenset[Head], ...]:
-    """Return every set to remove, once: subjects first, then their controls, then others."""
+def sets_to_remove(subjects: Iterable[Subject]) -> tuple[frozenset[Head], ...]:
+    """Return every set to remove, once: subjects first, then their controls."""
     subjects = list(subjects)
     sets = dict.fromkeys(s.heads for s in subjects)
     for subject in subjects:
         for family in subject.controls:
             sets.update(dict.fromkeys((*family.sets, *family.null_sets)))
-    sets.update(dict.fromkeys(also))
     return tuple(sets)
 
 

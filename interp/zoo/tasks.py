@@ -105,44 +105,6 @@ def repeated_tokens(
     return _examples(r.repeat(1, repeats), bos_id, length, name=name, seed=seed)
 
 
-@register_task("iid-tokens")
-def iid_tokens(
-    vocabulary: int | Sequence[int],
-    *,
-    n: int,
-    length: int,
-    repeats: int = 2,
-    bos_id: int | None = None,
-    exclude: Iterable[int] = (),
-    distinct: bool | None = None,
-    generator: torch.Generator,
-) -> Examples:
-    """The control of :func:`repeated_tokens`: same shape, same scored positions, no repeats.
-
-    Nothing is determined here, but losses compare position by position. A sequence is drawn
-    without replacement where there are ids enough, so that no query has an earlier occurrence
-    (``name`` ends in ``-distinct``); otherwise independently, with accidental ones (``-replaced``).
-    Distinct rows begin with the ``r`` of :func:`repeated_tokens` from the same generator state.
-
-    Args:
-        vocabulary, n, bos_id, exclude, generator: As in :func:`repeated_tokens`.
-        length: Tokens in what would be one repeat.
-        repeats: Number of such stretches.
-        distinct: Insist on (True) or do without (False) distinct tokens; None as explained.
-
-    Raises:
-        TaskError: an argument out of range, or too few ids for ``distinct=True``.
-    """
-    _at_least("repeats", repeats, 2)
-    _at_least("length", length, 2)
-    ids = _allowed(vocabulary, bos_id, None, exclude)
-    width = length * repeats
-    without = width <= len(ids) if distinct is None else distinct
-    tokens = _draw(ids, n, width, without, generator)
-    name = f"iid-tokens-{length}x{repeats}-{'distinct' if without else 'replaced'}"
-    return _examples(tokens, bos_id, length, name=name, seed=generator.initial_seed())
-
-
 def first_repeat(repeated: Examples) -> Examples:
     """The same examples, scored inside the first repeat instead, where nothing can be copied.
 

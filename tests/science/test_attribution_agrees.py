@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from interp.evidence import Metric, logit_difference, loss
-from interp.heads import ablate, attribute, conductance, rank
+from interp.heads import ablate, attribute, conductance, iid_control, rank
 from interp.models import Examples, load_model
-from interp.zoo.tasks import iid_tokens, repeated_tokens
+from interp.zoo.tasks import repeated_tokens
 
 PREVIOUS, INDUCTION = (0, 3), (1, 7)
 
@@ -41,7 +41,7 @@ def code_lm():
     generator = torch.Generator().manual_seed(0)
     ids, bos = model.ordinary_ids, model.bos_id
     found = repeated_tokens(ids, n=24, length=24, bos_id=bos, generator=generator)
-    reference = iid_tokens(ids, n=24, length=24, bos_id=bos, generator=generator)
+    reference = iid_control(found, ids, generator=generator)
     return model, with_answers(found, 40), reference
 
 

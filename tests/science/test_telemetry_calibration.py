@@ -24,7 +24,7 @@ from interp.heads import (
 )
 from interp.models import Examples, Model, load_model
 from interp.zoo.induction_exact import ExactConfig, build, closed_form
-from interp.zoo.tasks import iid_tokens, repeated_tokens, reversed_tokens
+from interp.zoo.tasks import repeated_tokens, reversed_tokens
 
 BOS = 0
 
@@ -230,10 +230,9 @@ def test_a_circuit_with_room_for_fifty_tokens_and_its_control(tmp_path: Path) ->
     config = ExactConfig(n_vocab=120)
     build(config, tmp_path / "wide")
     model = load_model(str(tmp_path / "wide"))
-    shape = {"n": 3, "length": 50, "bos_id": BOS}
-    examples = repeated_tokens(120, **shape, generator=seeded())
-    control = iid_tokens(120, **shape, generator=seeded(1))
-    assert control.name.endswith("distinct")
+    examples = repeated_tokens(120, n=3, length=50, bos_id=BOS, generator=seeded())
+    control = iid_control(examples, model.ordinary_ids, generator=seeded(1))
+    assert all(len(set(row)) == len(row) for row in control.tokens.tolist())
     score = head_scores(model, examples, ("induction",), control=control)["induction"]
     assert score.top(1) == [((1, config.induction_head), pytest.approx(1.0, abs=1e-6))]
     assert score.control is not None and score.null is not None

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from interp.zoo.bi_induct.documents import text_documents
 from interp.zoo.bi_induct.measures import held_out_loss, induction_scores
 from interp.zoo.bi_induct.rewrite import ARMS, batch, mixing_rate
 from interp.zoo.bi_induct.streams import (
@@ -12,7 +13,6 @@ from interp.zoo.bi_induct.streams import (
     StreamError,
     read_stream,
     renamed_code,
-    text_documents,
     text_stream,
     write_stream,
 )
@@ -221,9 +221,9 @@ def test_random_weights_have_no_induction_head(stream):
 
 
 def test_a_data_set_out_of_reach_is_said_at_once(monkeypatch):
-    from interp.zoo.bi_induct import streams
+    from interp.zoo.bi_induct import documents
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(streams, "hub_reachable", lambda: False)
+    monkeypatch.setattr(documents, "hub_reachable", lambda: False)
     with pytest.raises(StreamError, match="cannot be reached; give a folder"):
         text_documents("datasets:nobody/nothing")

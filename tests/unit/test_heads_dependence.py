@@ -79,9 +79,11 @@ def test_the_target_is_tested_even_where_it_is_none_of_the_strongest():
     assert made.subjects[0].heads == made.target
 
 
-def test_every_head_alone_is_among_the_sets():
-    made = plan(scores(L1H3=0.9))
-    assert {frozenset([(i, j)]) for i in range(4) for j in range(12)} <= set(made.sets)
+def test_nothing_is_removed_that_no_verdict_rests_on():
+    made = plan(scores(L1H3=0.9, L2H5=0.8), top=2, n_controls=5)
+    families = [family for subject in made.subjects for family in subject.controls]
+    used = {s for family in families for s in (*family.sets, *family.null_sets)}
+    assert set(made.sets) == used | {subject.heads for subject in made.subjects}
     assert len(set(made.sets)) == len(made.sets)
 
 

@@ -21,7 +21,6 @@ from interp.zoo.tasks import (
     TaskError,
     first_repeat,
     get_task,
-    iid_tokens,
     register_task,
     repeated_tokens,
     reversed_tokens,
@@ -110,30 +109,6 @@ def test_reversed_tokens_scores_exactly_what_is_determined(shape, seed, bos, sep
     assert int(examples.scored[0].sum()) == length - 1
 
 
-@settings(max_examples=40, deadline=None)
-@given(shape=shapes(), seed=SEEDS, bos=st.booleans(), vocabulary=st.integers(4, 60))
-def test_iid_tokens_has_the_shape_of_the_repeated_ones(shape, seed, bos, vocabulary) -> None:
-    arguments = {**shape, "bos_id": 0 if bos else None}
-    control = iid_tokens(vocabulary, **arguments, generator=seeded(seed))
-    task = repeated_tokens(vocabulary, **arguments, distinct=False, generator=seeded(seed))
-    assert control.tokens.shape == task.tokens.shape
-    assert torch.equal(control.scored, task.scored)
-    width = shape["length"] * shape["repeats"]
-    if width <= vocabulary - int(bos):
-        assert control.name.endswith("-distinct")
-        assert all(len(set(row)) == len(row) for row in control.tokens.tolist())
-    else:
-        assert control.name.endswith("-replaced")
-
-
-def test_control_and_task_begin_alike_from_one_seed() -> None:
-    arguments = {"n": 3, "length": 6, "bos_id": 0}
-    task = repeated_tokens(40, **arguments, generator=seeded(7))
-    control = iid_tokens(40, **arguments, generator=seeded(7))
-    assert torch.equal(task.tokens[:, :7], control.tokens[:, :7])
-    assert not torch.equal(task.tokens, control.tokens)
-
-
 def test_without_distinctness_all_ids_occur() -> None:
     examples = repeated_tokens([4, 9], n=20, length=8, distinct=False, generator=seeded())
     assert set(examples.tokens.flatten().tolist()) == {4, 9}
@@ -199,14 +174,14 @@ def test_text_windows_wants_one_stream_of_ids() -> None:
 
 
 def test_registry_knows_names_and_near_ones() -> None:
-    assert set(TASKS) >= {"repeated-tokens", "iid-tokens", "reversed-tokens", "text-windows"}
+    assert set(TASKS) >= {"repeated-tokens", "reversed-tokens", "text-windows"}
     assert get_task("repeated-tokens") is repeated_tokens
     with pytest.raises(TaskError, match="did you mean repeated-tokens"):
         get_task("repeated_token")
     with pytest.raises(TaskError, match="known: "):
         get_task("xyzzy")
     with pytest.raises(TaskError, match="already registered"):
-        register_task("iid-tokens")(iid_tokens)
+        register_task("repeated-tokens")(repeated_tokens)
 
 
 def test_a_task_can_be_added(monkeypatch) -> None:

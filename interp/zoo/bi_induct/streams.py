@@ -4,8 +4,8 @@
 distinct names get distinct random ids of a pool, afresh each time a window is drawn. What a name is
 called says nothing then; only where it stood earlier in the same window can predict it.
 
-**Text** is any folder of text files, or a ``datasets`` name, with a byte-level BPE tokenizer
-trained on it. Nothing is renamed.
+**Text** is any documents (:mod:`interp.zoo.bi_induct.documents` reads them), with a byte-level BPE
+tokenizer trained on them. Nothing is renamed.
 
 Ids below ``n_fixed`` mean the same everywhere: 0 begins a sequence, 1 separates the two parts of a
 copy snippet (:mod:`interp.zoo.bi_induct.rewrite`) and never occurs in the natural stream.
@@ -17,10 +17,9 @@ import hashlib
 import io
 import keyword
 import logging
-import os
 import token
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,7 +31,6 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from interp.models.hub import hub_reachable
 from interp.zoo.cards import replace_file
 from interp.zoo.corpus import read_corpus, train_tokenizer
 
@@ -193,78 +191,6 @@ def text_stream(
             codes += [*(i + 1 if i else BOS for i in encoding.ids), BOS]
         parts.append(torch.tensor(codes, dtype=torch.int32))
     return _stream("text", parts[0], parts[1], n_fixed=2, vocab_size=vocab_size)
-
-
-def text_documents(
-    source: str, *, held_out_share: float = 0.03, max_bytes: int | None = None
-) -> tuple[list[str], list[str]]:
-    """Documents to train on and held-out ones, from a folder or the ``datasets`` package.
-
-    Held out are documents in the order of their content's hash until the share of bytes is
-    reached, so that equal documents never stand on both sides.
-
-    Args:
-        source: A folder, whose ``.txt`` and ``.md`` files are read; or ``datasets:NAME``, whose
-            training split's ``text`` column is streamed.
-        held_out_share: Share of the bytes to hold out.
-        max_bytes: Stop reading once so many bytes are kept.
-
-    Raises:
-        StreamError: no documents, no ``text`` column, or the package is missing.
-    """
-    documents: dict[str, str] = {}
-    total = 0
-    for text in _texts(source):
-        if not text.strip():
-            continue
-        documents.setdefault(hashlib.sha256(text.encode()).hexdigest(), text)
-        total += len(text.encode())
-        if max_bytes is not None and total >= max_bytes:
-            break
-    if len(documents) < 2:
-        raise StreamError(
-            f"{source} has {len(documents)} different documents; expected at least two, one to "
-            "train on and one to hold out"
-        )
-    ordered = [documents[digest] for digest in sorted(documents)]
-    size = sum(len(text.encode()) for text in ordered)
-    n, held = 0, 0
-    while n < len(ordered) - 1 and held < held_out_share * size:
-        held += len(ordered[n].encode())
-        n += 1
-    return ordered[n:], ordered[:n]
-
-
-def _texts(source: str) -> Iterator[str]:
-    if not source.startswith("datasets:"):
-        for path in sorted(Path(source).rglob("*")):
-            if path.suffix in {".txt", ".md"}:
-                yield path.read_text(encoding="utf-8", errors="replace")
-        return
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise StreamError(
-            f"{source} needs the datasets package: pip install datasets, or give a folder of texts"
-        ) from error
-    name = source.removeprefix("datasets:")
-    # Asked first, since the package's own retries take half a minute.
-    if not os.environ.get("HF_HUB_OFFLINE") and not hub_reachable():
-        raise StreamError(
-            f"data set {name}: the Hub cannot be reached; give a folder of texts, or set "
-            "HF_HUB_OFFLINE=1 to use what is in the cache"
-        )
-    try:
-        rows = load_dataset(name, split="train", streaming=True)
-    except (OSError, ValueError) as error:
-        raise StreamError(
-            f"no data set {name} could be read ({type(error).__name__}); check the name, or give "
-            "a folder of texts"
-        ) from error
-    for row in rows:
-        if "text" not in row:
-            raise StreamError(f"{source} has no column 'text'; it has {', '.join(row)}")
-        yield row["text"]
 
 
 def write_stream(stream: Stream, path: Path) -> None:
