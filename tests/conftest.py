@@ -12,8 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("any-machine", deadline=None)
+hypothesis.settings.load_profile("any-machine")
 
 # Tiny models gain nothing from threads and lose much where tests run side by side. Set for
 # subprocesses too, so that both sum in the same order.
