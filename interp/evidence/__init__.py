@@ -32,6 +32,7 @@ from interp.evidence.reading import Metric, MetricError
 from interp.evidence.statistics import (
     StatisticsError,
     bootstrap_interval,
+    closed_rank_p,
     holm,
     permutation_p,
     rank_p_value,
@@ -65,6 +66,7 @@ __all__ = [
     "answer_nll",
     "bootstrap_interval",
     "by_task",
+    "closed_rank_p",
     "compare_arms",
     "compare_with_claim",
     "correct",

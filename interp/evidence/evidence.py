@@ -73,6 +73,7 @@ class Evidence:
         verdict: One of the three above.
         reason: Why, in a sentence.
         p_holm: p adjusted by :func:`interp.evidence.correct`, None until then.
+        correction: How that was adjusted: ``Holm``, or ``rank sums`` (closed testing).
     """
 
     subject: str
@@ -105,6 +106,7 @@ class Evidence:
     verdict: Verdict
     reason: str
     p_holm: float | None = None
+    correction: str = "Holm"
 
     def __post_init__(self) -> None:
         if not self.controls:
@@ -142,7 +144,7 @@ class Evidence:
         absent = "" if self.has_signature else ", absent"
         share = "" if self.share is None else f" ({round(self.share, 2) + 0.0:.0%})"
         match = "" if self.control_match is None else f"\n{self.control_match}"
-        adjusted = "" if self.p_holm is None else f"\nHolm {short(self.p_holm, 2)}"
+        adjusted = "" if self.p_holm is None else f"\n{self.correction} {short(self.p_holm, 2)}"
         return {
             "subject": self.subject,
             "signature (control)": f"{short(self.signature)} ({short(self.signature_null, 2)})\n"
@@ -159,7 +161,7 @@ class Evidence:
         p = f"p = {short(self.p_value)} among {len(self.null_effects)} sets (smallest attainable "
         p += f"{short(self.p_smallest)})"
         if self.p_holm is not None:
-            p += f", Holm {short(self.p_holm)}"
+            p += f", {self.correction} {short(self.p_holm)}"
         return (
             f"{self.subject}: {self.signature_name} {short(self.signature)} (control "
             f"{short(self.signature_null)}); removing it costs {short(self.effect)} "
@@ -198,7 +200,8 @@ class Evidence:
                 near = difflib.get_close_matches(str(name), fields, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise EvidenceError(f"evidence has no field {name!r}{hint}")
-        missing = [name for name in fields if name not in values and name != "p_holm"]
+        optional = ("p_holm", "correction")
+        missing = [name for name in fields if name not in values and name not in optional]
         if missing:
             raise EvidenceError(f"evidence is missing {', '.join(missing)}")
         plain: dict[str, Any] = {

@@ -59,6 +59,8 @@ def read_evidence(frame: pd.DataFrame) -> list[Evidence]:
     """
     import pandas as pd
 
+    if "correction" not in frame.columns:  # as in tables written before there were two
+        frame = frame.assign(correction="Holm")
     missing = [name for name in _columns() if name not in frame.columns]
     if missing:
         raise EvidenceError(f"not an evidence table: column {', '.join(missing)} is missing")

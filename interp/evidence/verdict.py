@@ -16,8 +16,15 @@ from interp.evidence.draws import RandomDraws
 from interp.evidence.evidence import Evidence, EvidenceError, Interval, Verdict, count, short, span
 from interp.evidence.metrics import damage
 from interp.evidence.reading import Metric
-from interp.evidence.statistics import bootstrap_interval, holm, rank_p_value, smallest_p
+from interp.evidence.statistics import (
+    bootstrap_interval,
+    closed_rank_p,
+    holm,
+    rank_p_value,
+    smallest_p,
+)
 
+_AFTER = {"Holm": " after Holm's correction", "rank sums": " by rank sums with its family"}
 # Five groups is where the smallest sign-flip p, 2⁻⁵, first passes .05.
 FEWEST_GROUPS = 5
 
@@ -154,31 +161,42 @@ def weigh(
     return _judge(row)
 
 
-def correct(rows: Sequence[Evidence]) -> list[Evidence]:
-    """Adjust the p-values of one family of tests by Holm's method, and judge again on them.
+def correct(rows: Sequence[Evidence], *, together: bool = False) -> list[Evidence]:
+    """Adjust the p-values of one family of tests for their number, and judge again on them.
 
     A family is whatever would be reported if any of it came out: all heads tested against the same
     kind of control on the same metric, say. An effect that beats all its controls and still has
-    an adjusted p above α becomes underpowered: with m rows some m/α controls are needed.
-    Rows that were corrected before are corrected afresh, from their own p.
+    an adjusted p above α becomes underpowered: with m rows some m/α controls are needed, or 1/α
+    ``together``. Rows that were corrected before are corrected afresh, from their own p.
 
     Args:
         rows: The whole family, in any order.
+        together: Not by Holm's method but by :func:`interp.evidence.closed_rank_p`, for rows that
+            share their null sets. To be chosen before the effects are seen.
 
     Returns:
         The rows in the same order, with ``p_holm``, ``verdict`` and ``reason`` set.
 
     Raises:
-        EvidenceError: the rows were tested at different levels.
+        EvidenceError: the rows were tested at different levels, or do not share their null sets.
     """
     if not rows:
         return []
     if len({row.alpha for row in rows}) > 1:
         levels = ", ".join(str(alpha) for alpha in sorted({row.alpha for row in rows}))
         raise EvidenceError(f"one family of tests has one alpha, got {levels}")
-    adjusted = holm([row.p_value for row in rows])
+    if together:
+        if len({tuple(sorted(row.null_effects)) for row in rows}) > 1:
+            raise EvidenceError(
+                "rows tested together must share their null sets; use Holm's method"
+            )
+        effects, widest = [row.effect for row in rows], max(row.resolution for row in rows)
+        adjusted = closed_rank_p(effects, rows[0].null_effects, resolution=widest)
+    else:
+        adjusted = holm([row.p_value for row in rows])
     return [
-        _judge(dataclasses.replace(row, p_holm=p)) for row, p in zip(rows, adjusted, strict=True)
+        _judge(dataclasses.replace(row, p_holm=p, correction="rank sums" if together else "Holm"))
+        for row, p in zip(rows, adjusted, strict=True)
     ]
 
 
@@ -197,7 +215,7 @@ def _verdict(row: Evidence) -> tuple[Verdict, str]:
         else (f"{row.control_family} controls")
     )
     p = row.p_value if row.p_holm is None else row.p_holm
-    after = "" if row.p_holm is None else " after Holm's correction"
+    after = "" if row.p_holm is None else _AFTER[row.correction]
     level = f"{row.confidence:.0%} interval"
     if row.interval[0] <= row.resolution:
         return "not load-bearing", (
@@ -226,10 +244,11 @@ def _verdict(row: Evidence) -> tuple[Verdict, str]:
     if at_least == 0:
         exist = count(row.n_null_possible)
         more = "no more exist" if row.n_null_possible == n else f"{exist} exist, so draw more"
-        return "underpowered", (
-            f"Removing {row.subject} costs more than every one of {n} {sets}, but with so few p "
-            f"cannot be below {short(p)}{after}; {more}."
-        )
+        why = f"with so few p cannot be below {short(p)}{after}; {more}"
+        if row.correction == "rank sums" and p > row.p_smallest:
+            why = f"others of its family do not: p = {short(p)}{after}"
+        said = f"Removing {row.subject} costs more than every one of {n} {sets}"
+        return "underpowered", f"{said}, but {why}."
     blunt = "; no effect could have passed here" if row.p_smallest > row.alpha else ""
     return "not load-bearing", (
         f"{at_least} of {n} {sets} cost at least as much as removing {row.subject} "
