@@ -92,6 +92,8 @@ def _save_figures(config: Config, run: Run, found: Found) -> None:
                 },
                 sum_of_squares=history["sum_of_squares"],
                 phases=[] if phases is None else [at for at in _turns(phases) if at is not None],
+                n_answers=reading.p,
+                grokked_at=_reached(found),
                 title=f"a + b mod {reading.p}: progress measures over training",
             ),
         )
@@ -123,10 +125,6 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
     verdicts: dict[str, dict[str, str]] = {}
     for row in found.table or ():
         verdicts.setdefault(row.subject, {})[row.control_family] = row.verdict
-    reached = None
-    if found.history is not None:
-        sure = found.history["step"][found.history["test_accuracy"] >= 0.99]
-        reached = int(sure.iloc[0]) if len(sure) else None
     return {
         "p": reading.p,
         "grokked": reading.grokked,
@@ -136,7 +134,7 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         "unseen_accuracy": reading.accuracy.unseen,
         "unseen_pairs": reading.accuracy.n_unseen,
         "accuracy": reading.accuracy.all,
-        "steps_to_99_percent": reached,
+        "steps_to_99_percent": _reached(found),
         "key_frequencies": None if keys is None else list(keys),
         "keys_suffice": None if measured is None else measured.suffices,
         "cos_fve": reading.components.total,
@@ -156,6 +154,14 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         "headline": _headline(reading),
         "conclusion": _conclusion(config, found),
     }
+
+
+def _reached(found: Found) -> int | None:
+    """The first look with 99 % of the held-out pairs right; None where there was none."""
+    if found.history is None:
+        return None
+    sure = found.history["step"][found.history["test_accuracy"] >= 0.99]
+    return int(sure.iloc[0]) if len(sure) else None
 
 
 def _turns(phases: Phases) -> tuple[int | None, int | None]:
@@ -220,17 +226,20 @@ def _conclusion(config: Config, found: Found) -> str:
 
 
 def _told(table: EvidenceTable) -> str:
-    """What removing each frequency from the logits costs, beside random planes."""
-    rows = [
-        row
-        for row in table
-        if row.control_family == "random-plane" and row.subject.endswith(" at logits")
-    ]
-    said = ";".join(
-        f" {row.subject.removesuffix(' at logits')} costs {row.effect:.3g} nats ({row.verdict} "
-        "beside random planes)"
-        for row in rows
-    )
+    """What removing each frequency from the logits costs, beside random planes and others."""
+    beside = {"random-plane": "random planes", "random-frequency": "other frequencies"}
+    rows = [row for row in table if row.subject.endswith(" at logits")]
+    parts = []
+    for subject in dict.fromkeys(row.subject for row in rows):
+        own = [row for row in rows if row.subject == subject]
+        verdicts: dict[str, list[str]] = {}
+        for row in own:
+            verdicts.setdefault(row.verdict, []).append(beside[row.control_family])
+        said = ", ".join(f"{v} beside {' and '.join(which)}" for v, which in verdicts.items())
+        parts.append(
+            f" {subject.removesuffix(' at logits')} costs {own[0].effect:.3g} nats ({said})"
+        )
+    said = ";".join(parts)
     short = [row for row in table if row.verdict == "underpowered"]
     if short:
         said += (

@@ -17,12 +17,12 @@
 # A one-layer transformer learns `a + b mod p` from some of the pairs. It first knows these by heart,
 # and long after that, within a few dozen steps, the others too: it *groks*. Nanda et al. (2023)
 # found how: it turns every residue into a few rotations, adds the angles, and reads the sum off
-# cosines. Here a small one is trained in seconds, and one for p = 113 is read from the bundled
-# weights, beside a twin that only memorised.
+# cosines. Here one is trained for p = 113, in under a minute, and read beside a twin that only
+# memorised.
 
 # %%
 # %matplotlib inline
-P, STEPS = 59, 300
+P, STEPS = 113, 500
 
 # %% [markdown]
 # ## Training
@@ -35,7 +35,7 @@ import torch
 from interp.fourier import spectrum
 from interp.zoo.modular.making import ModularConfig, new_training
 
-training = new_training(ModularConfig(p=P, train_fraction=0.5, steps=STEPS, seed=1))
+training = new_training(ModularConfig(p=P, train_fraction=0.3, steps=STEPS, seed=3))
 network = training.network
 logits, gini, squares = {}, [], []
 
@@ -122,10 +122,12 @@ grokking(
     gini={"embedding": gini},
     sum_of_squares=squares,
     phases=(phases.circuit_from, phases.cleanup_from),
+    n_answers=P,
+    grokked_at=next(look.step for look in training.history if look.test_accuracy >= 0.99),
 )
 
 # %% [markdown]
-# The same for p = 113 comes from the command line: `interp run grokking`, about a minute.
+# The same comes from the command line: `interp run grokking`, about a minute.
 #
 # ## Does the model depend on them?
 #
@@ -142,12 +144,13 @@ order = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(0))
 weigh_frequencies(model, reading.key_frequencies, unseen.select(order[:128]), n_controls=99)
 
 # %% [markdown]
-# A single frequency has few others to be compared with: p // 2 in all. Where it beat every one of
-# them and these are too few to say so after correction, the verdict is *underpowered*.
+# A single frequency has few others to be compared with: p // 2 in all, too few for Holm's
+# correction over the keys. So the keys are tested together, by rank sums: each passes if it beats
+# the others, and so does every set of keys that it is in.
 #
-# ## p = 113, and its twin that memorised
+# ## Its twin that memorised
 #
-# The same pairs, the same size; one had weight decay, the other none.
+# The same pairs, the same size; the bundled model had weight decay, its twin none.
 
 # %%
 from interp.models import load_model

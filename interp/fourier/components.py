@@ -25,6 +25,7 @@ from torch import Tensor
 
 from interp.fourier.basis import by_frequency, transform_fft
 from interp.fourier.pairs import check_logits, mean_by_sum
+from interp.fourier.spectra import check_shuffles
 
 KEY_SHARE = 0.01
 """Least ``cos_fve`` of a key frequency."""
@@ -89,8 +90,9 @@ def shuffled_components(
     """``cos_fve`` with the residues in shuffled order, in operands and answers alike: the null.
 
     Raises:
-        FourierError: logits of another shape, or not finite.
+        FourierError: logits of another shape, or not finite; or n below 1.
     """
+    check_shuffles(n)
     p = check_logits(logits)
     centred = _centred(logits)
     total = float(centred.square().sum())

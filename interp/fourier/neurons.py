@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.fourier.basis import FourierError
-from interp.fourier.spectra import pair_energy
+from interp.fourier.pair_spectra import pair_energy
 
 
 @dataclass(frozen=True, eq=False)

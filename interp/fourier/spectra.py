@@ -167,18 +167,6 @@ def unit_spectra(
     return torch.where(varies, energy / total.clamp(min=tiny), 0.0).T
 
 
-def pair_energy(
-    values: Float[Tensor, "a b *rest"],
-) -> Float[Tensor, "frequency_a frequency_b *rest"]:
-    """Energy of an activation indexed by two residues, at each pair of frequencies (0 included).
-
-    Energy adds up to that of the values; entry (j, k) holds the products of frequency j in the
-    first residue and k in the second.
-    """
-    both = transform_fft(transform_fft(values.detach().cpu(), dim=0), dim=1).square()
-    return by_frequency(by_frequency(both, dim=0), dim=1)
-
-
 def embedding_spectrum(
     model: Model, ids: Sequence[int], *, name: str = "W_E", n_shuffles: int = 99, seed: int = 0
 ) -> Spectrum:

@@ -25,6 +25,8 @@ def grokking(
     gini: Mapping[str, ArrayLike],
     sum_of_squares: ArrayLike,
     phases: Sequence[int] = (),
+    n_answers: int | None = None,
+    grokked_at: int | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw the progress measures of a training: losses, sparsity of the weights, their size.
@@ -35,6 +37,8 @@ def grokking(
         gini: Gini coefficients in the Fourier basis, by what they are of.
         sum_of_squares: Of all weights.
         phases: Steps at which memorisation gives way to circuit formation, and that to cleanup.
+        n_answers: Answers there are; the loss of guessing among them is drawn, log ``n_answers``.
+        grokked_at: First step at which 99 % of the held-out pairs were right; marked.
         title: Shown above; none when omitted.
     """
     x = np.asarray(steps, dtype=float)
@@ -44,6 +48,11 @@ def grokking(
         for (name, values), colour in zip(losses.items(), _cycle(len(losses)), strict=True):
             top.plot(x, np.asarray(values, dtype=float), color=colour, lw=1.4, label=plain(name))
         top.set_yscale("log")
+        if n_answers is not None:
+            top.axhline(np.log(n_answers), color=GREY, lw=1, ls="--", label="guessing")
+        if grokked_at is not None:
+            said = f"99 % of held-out pairs right, step {grokked_at}"
+            top.axvline(grokked_at, color=GREY, lw=1, ls=":", label=said)
         if len(phases):  # room for their names
             top.set_ylim(top=8 * top.get_ylim()[1])
         top.set_ylabel("loss (nats)")

@@ -1,12 +1,13 @@
 """Modular addition, calibrated: a model that has grokked, one that has memorised, one untrained.
 
 The acceptance figures are those at which a grokked model can be told from the others with a margin;
-a second model is trained here from scratch, so that they are not those of one set of weights.
+two more models are trained here from scratch, so that they are not those of one set of weights.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
@@ -58,30 +59,44 @@ def untrained() -> Model:
 class Trained:
     """A p = 59 model trained here: its end, and its logits along the way."""
 
-    model: Model
+    reading: ModularReading
     train: torch.Tensor
     looks: list[Look]
     logits: list[torch.Tensor]
 
 
-@cache
-def trained() -> Trained:
-    """Takes some 8 CPU-seconds."""
-    training = new_training(ModularConfig(p=59, train_fraction=0.5, seed=1, steps=300))
-    seen: list[torch.Tensor] = []
+def train(config: ModularConfig, *, first: torch.Generator | None = None) -> Trained:
+    training = new_training(config)
+    p, seen = config.p, []
+    if first is not None:  # TransformerLens' first weights, with which the figures were measured
+        with torch.no_grad():
+            for name, weights in training.network.named_parameters():
+                if weights.requires_grad:
+                    writes = name.endswith(("o.weight", "fc_out.weight"))
+                    std = 0.8 / math.sqrt(config.d_model * (2 if writes else 1))
+                    weights.normal_(std=std, generator=first)
 
     def keep(_: Look) -> None:
         with torch.no_grad():
-            seen.append(training.network(training.pairs).reshape(59, 59, 59))
+            seen.append(training.network(training.pairs).reshape(p, p, p))
 
     training.run(keep)
-    network = training.network
-    return Trained(as_model(network, "p = 59"), training.train, training.history, seen)  # type: ignore[arg-type]
+    model = as_model(training.network, f"p = {p}")  # type: ignore[arg-type]
+    found = read_modular(model, train=training.train, n_shuffles=39)
+    return Trained(found, training.train, training.history, seen)
 
 
 @cache
-def read_trained() -> ModularReading:
-    return read_modular(trained().model, train=trained().train, n_shuffles=39)
+def trained() -> Trained:
+    """Half of the pairs: it groks soon after it knows them. Some 8 CPU-seconds."""
+    return train(ModularConfig(p=59, train_fraction=0.5, seed=1, steps=300))
+
+
+@cache
+def trained_on_less() -> Trained:
+    """Two fifths of them, until the test loss first falls below .01. Some 9 CPU-seconds."""
+    config = ModularConfig(p=59, train_fraction=0.4, seed=1, steps=600, stop_at_test_loss=0.01)
+    return train(config, first=torch.Generator().manual_seed(1001))
 
 
 # -- the positive control -------------------------------------------------------------------------
@@ -89,7 +104,7 @@ def read_trained() -> ModularReading:
 
 @pytest.mark.parametrize("which", ["bundled", "trained here"])
 def test_a_grokked_model_rests_on_a_few_frequencies(which):
-    found = reading(GROKKED) if which == "bundled" else read_trained()
+    found = reading(GROKKED) if which == "bundled" else trained().reading
     assert found.grokked
     assert found.accuracy.test is not None and found.accuracy.test >= 0.99
     assert found.key_frequencies is not None and 2 <= len(found.key_frequencies) <= 6
@@ -105,6 +120,41 @@ def test_a_grokked_model_rests_on_a_few_frequencies(which):
     assert restricted < full / 3
     assert found.progress.excluded.train is not None and found.progress.excluded.train > 3
     assert found.neurons.mean_fve is not None and found.neurons.mean_fve > 0.55
+
+
+def test_at_the_first_test_loss_below_a_hundredth_the_published_picture_is_there():
+    """All at once they take a model of three keys that knew its training pairs before it grokked.
+
+    Measured at that moment over eight seeds (this one is the second), p = 59, two fifths of the
+    pairs: 3 or 4 keys; excluded 5.5 to 7.8; Gini .62 to .72; readout .93 to .99, above .95 in
+    seven. Cosines .93 to .97 in the five with three keys, .88 to .92 in the three with four.
+    Test over restricted loss 6 to 2800, above 30 in five: restricted is about as small as the
+    training loss, so the ratio says for how long the training pairs were known. In six restricted
+    falls below a tenth of test before half of the held-out pairs are right. Trained on half of the
+    pairs the ratio is 4 to 30 and excluded 4.8 to 5.9.
+    """
+    run, found = trained_on_less(), trained_on_less().reading
+    keys = found.key_frequencies
+    assert run.looks[-1].test_loss < 0.01 <= run.looks[-2].test_loss
+    assert keys is not None and len(keys) == 3
+    assert found.progress is not None and found.spectra is not None
+    assert found.components.total > 0.93
+    assert found.spectra.readout.share(keys) > 0.95
+    assert found.spectra.readout.gini > 0.6
+    restricted, full = found.progress.restricted.test, found.progress.full.test
+    assert restricted is not None and full is not None and restricted < full / 30
+    assert found.progress.excluded.train is not None and found.progress.excluded.train > 5
+
+
+def test_the_frequencies_suffice_before_half_the_held_out_pairs_are_right():
+    run = trained_on_less()
+    keys = run.reading.key_frequencies
+    assert keys is not None
+    early = [i for i, look in enumerate(run.looks) if look.test_accuracy < 0.5]
+    losses = [progress_losses(run.logits[i], keys, train=run.train, each=False) for i in early]
+    ratios = [found.restricted.test / found.full.test for found in losses]  # type: ignore[operator]
+    assert min(ratios) < 0.1
+    assert ratios[0] > 0.9, "and at the start they do no better than the rest"
 
 
 def test_the_bundled_one_in_figures():
@@ -207,10 +257,26 @@ def test_removing_key_frequencies_is_load_bearing():
     assert [row.verdict for row in planes] == ["load-bearing"] * 4
     assert min(row.effect for row in planes) > 0.5
     assert others[0].verdict == "load-bearing"
-    # 53 others are too few for three tests at .05, and that is said.
-    assert [row.verdict for row in others[1:]] == ["underpowered"] * 3
+    # 53 others are too few for Holm's method over three tests at .05, and enough for rank sums.
+    assert [row.verdict for row in others[1:]] == ["load-bearing"] * 3
+    assert [row.p_holm for row in others[1:]] == pytest.approx([1 / 54] * 3)
     assert all(fmean(row.controls) < 0.1 * row.effect for row in (*planes, *others))
     assert all(row.has_signature for row in planes)
+
+
+def test_in_its_neurons_every_key_is_load_bearing_too():
+    judged = judged_pairs(~training_pairs(cards.get_card(GROKKED).recipe), 128)
+    rows = weigh_frequencies(
+        bundled(GROKKED), (6, 10, 25), judged, site="L0.mlp_post@-1", n_controls=99
+    )
+    assert [row.verdict for row in rows] == ["load-bearing"] * 4
+
+
+def test_beside_a_key_another_frequency_does_not_pass():
+    judged = judged_pairs(~training_pairs(cards.get_card(GROKKED).recipe), 128)
+    rows = by_family(weigh_frequencies(bundled(GROKKED), (6, 40), judged, n_controls=99))
+    alone = {row.subject: row.verdict for row in rows["random-frequency"][1:]}
+    assert alone["k=40 at logits"] == "not load-bearing"
 
 
 def test_removing_another_frequency_is_not():
@@ -233,7 +299,7 @@ def test_no_frequency_of_the_memoriser_is_load_bearing(site, keys):
 
 
 def test_the_circuit_forms_before_the_test_loss_falls():
-    run, keys = trained(), read_trained().key_frequencies
+    run, keys = trained(), trained().reading.key_frequencies
     assert keys is not None
     along = [progress_losses(logits, keys, train=run.train, each=False) for logits in run.logits]
     steps = [look.step for look in run.looks]

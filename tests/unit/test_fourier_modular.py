@@ -98,6 +98,8 @@ def test_planted_keys_are_found_strongest_first():
     null = shuffled_components(planted(), n=19, seed=0)
     assert key_frequencies(found, null) == (2, 5)
     assert float(null.max()) < 0.1 * float(found.cos_fve[1])
+    with pytest.raises(FourierError, match="n_shuffles is 0; expected at least 1"):
+        shuffled_components(planted(), n=0, seed=0)
 
 
 def test_a_lookup_table_has_every_frequency_and_so_none():

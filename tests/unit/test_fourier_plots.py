@@ -14,12 +14,17 @@ def test_curves_and_phases_are_drawn():
         gini={"W_E": [0.1, 0.2, 0.3, 0.4]},
         sum_of_squares=[5, 4, 3, 2],
         phases=(10, 20),
+        n_answers=7,
+        grokked_at=30,
         title="one",
     )
     top, middle, bottom = made.axes
     assert top.get_yscale() == "log"
     np.testing.assert_allclose(top.lines[1].get_ydata(), [4, 8, 6, 0.1])
     assert [t.get_text() for t in top.texts] == ["memorisation", "circuit\nformation", "cleanup"]
+    np.testing.assert_allclose(top.lines[2].get_ydata(), np.log(7))
+    assert list(top.lines[3].get_xdata()) == [30, 30]
+    assert "99 % of held-out pairs right, step 30" in top.lines[3].get_label()
     assert middle.get_ylim() == (0, 1)
     assert bottom.get_xlabel() == "step"
     assert not grokking([0, 1], {"a": [1, 2]}, gini={}, sum_of_squares=[1, 1]).axes[0].texts

@@ -12,7 +12,6 @@ from interp.fourier import (
     embedding_spectrum,
     find_tokens,
     gini,
-    pair_energy,
     spectrum,
     token_spectrum,
     unembedding_spectrum,
@@ -88,15 +87,6 @@ def test_gini():
     values = torch.rand(9, generator=torch.Generator().manual_seed(0))
     pairs = (values[:, None] - values).abs().mean() / (2 * values.mean())
     assert gini(values) == pytest.approx(float(pairs))
-
-
-def test_pair_energy_keeps_the_energy_and_finds_products():
-    x = 2 * math.pi * torch.arange(9) / 9
-    values = (2 * x).cos()[:, None] * (3 * x).sin()
-    energy = pair_energy(values)
-    assert float(energy.sum()) == pytest.approx(float(values.square().sum()), rel=1e-5)
-    assert float(energy[2, 3]) == pytest.approx(float(energy.sum()), rel=1e-5)
-    assert pair_energy(values[..., None].expand(9, 9, 4)).shape == (5, 5, 4)
 
 
 def test_units_at_once():

@@ -25,6 +25,11 @@ from interp.zoo.world_training import torch_threads
 log = logging.getLogger(__name__)
 
 
+# When a training ends and what it must then reach; its path is the same.
+_JUDGING = {"steps", "stop_at_test_loss", "stop_at_train_loss", "look_every"}
+_JUDGING |= {"least_test_accuracy", "most_test_accuracy"}
+
+
 @dataclass(frozen=True)
 class TableTraining:
     """How a table is learnt: AdamW on all training pairs at once.
@@ -202,8 +207,7 @@ class Training:
 
     def _parts(self) -> dict[str, Any]:
         shapes = {name: list(p.shape) for name, p in self.network.named_parameters()}
-        ends = ("steps", "stop_at_test_loss", "stop_at_train_loss", "look_every")
-        how = {key: value for key, value in asdict(self.how).items() if key not in ends}
+        how = {key: value for key, value in asdict(self.how).items() if key not in _JUDGING}
         made_by = {"table": self.table.name, "shapes": shapes, "how": how}
         return {
             "model": self.network,
