@@ -3,7 +3,8 @@
 An SAE is trained on a site of the model, or a trained one is loaded; it is evaluated as loaded.
 Signature: which latents the loss is attributed to, on one half of the held-out text; those that
 cost most there when set to their means are chosen. Load: what that costs on the other half, beside
-random latents that fire as often.
+random latents that fire as often. On labelled texts: what few latents tell, and what probes lose
+without them (sparse probes, SCR and TPP, as in SAEBench).
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class Config:
         site: Where, such as L1.resid_post; the middle layer's resid_post when not given.
         data: A text file, a folder of texts, an .npy file of ids, own (text drawn from the model),
             or the name of a data set. When not given, own; for zoo:code-lm held-out source code.
+        texts: Labelled texts for sparse probes, SCR and TPP: a .csv or .jsonl file with columns
+            text and label (two kinds or more), and if you like group, and spurious: another label
+            of two kinds, for SCR. When not given, the project's own, for models that read English
+            and for zoo:bias-world.
         arch: Architecture of the SAE to train, by its name in sae-lens.
         d_sae: Its latents; 8 times the site's width when not given.
         k: Latents active at a time, for topk kinds.
@@ -57,6 +62,7 @@ class Config:
     sae_id: str | None = None
     site: str | None = None
     data: str | None = None
+    texts: str | None = None
     arch: str = "topk"
     d_sae: int | None = None
     k: int | None = None
@@ -111,6 +117,10 @@ def check(config: Config) -> None:
         raise ValueError(f"sae: no folder {config.sae}; for a release give sae_id as well")
     if config.site is not None:
         Site.parse(config.site)
+    if config.texts is not None:
+        from experiments.sae_features_texts import read_rows
+
+        read_rows(config.texts)
     _check_latents(config)
     require_device(config.device)
     resolve(ModelSpec(config.model, revision=config.revision))
@@ -141,7 +151,9 @@ def _check_latents(config: Config) -> None:
 
 def run(config: Config, run: Run) -> None:
     """Train or load, evaluate, choose latents on one half of the text and judge on the other."""
+    from experiments.sae_features_concepts import tell
     from experiments.sae_features_report import save
+    from experiments.sae_features_texts import labelled_texts, plain_texts, token_words
     from interp.evidence import EvidenceTable, loss
     from interp.models import ModelSpec, load_model
     from interp.sae.attribution import attribute_latents
@@ -153,10 +165,12 @@ def run(config: Config, run: Run) -> None:
     model = load_model(
         ModelSpec(config.model, revision=config.revision, device=config.device, dtype=config.dtype)
     )
-    train, held_out = _texts(config, model)
+    train, held_out = plain_texts(config, model)
+    labelled = labelled_texts(model, config.texts, seed=config.seed)
+    data = {"training": train.hash, "held out": held_out.hash}
     run.record(
         model=model.fingerprint,
-        data={"training": train.hash, "held out": held_out.hash},
+        data=data | {texts.name: texts.examples.hash for texts in labelled},
         seeds={"all": config.seed},
         device=config.device,
     )
@@ -201,7 +215,22 @@ def run(config: Config, run: Run) -> None:
         alpha=config.alpha,
         seed=config.seed,
     )
-    cards = feature_cards(model, held_out, dictionary, latents[: config.cards], at=at(held_out))
+    cards = feature_cards(
+        model,
+        held_out,
+        dictionary,
+        latents[: config.cards],
+        at=at(held_out),
+        words=token_words(config.model),
+    )
+    told = tell(
+        model,
+        dictionary,
+        labelled,
+        n_random=config.controls,
+        top=config.cards,
+        seed=config.seed,
+    )
     table = EvidenceTable([row])
     save(
         config,
@@ -213,32 +242,8 @@ def run(config: Config, run: Run) -> None:
         table=table,
         alone=alone.tolist(),
         cards=cards,
+        told=told,
     )
-
-
-def _texts(config: Config, model: Model) -> tuple[Examples, Examples]:
-    """Text to train on and text to evaluate on."""
-    from interp.sae.texts import read_data
-
-    context = min(config.context, model.n_ctx)
-    if config.data is not None or config.model != "zoo:code-lm":
-        return read_data(
-            model,
-            config.data or "own",
-            context=context,
-            n_train=config.tokens,
-            n_held_out=config.held_out,
-            seed=config.seed,
-        )
-    from experiments.heads_prompts import windows
-    from interp.zoo.corpus import read_corpus
-
-    rows = (config.tokens + config.held_out) // context
-    length = context - (model.bos_id is not None)
-    # Three characters a token are enough; tokenising more would take longer than the training.
-    text = "\n".join(read_corpus().held_out)[: 8 * rows * length]
-    found = windows(model, None, n=rows, length=length, seed=config.seed, text=text)
-    return found.split(config.tokens / (config.tokens + config.held_out), seed=config.seed)
 
 
 def _dictionary(

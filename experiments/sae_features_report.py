@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from experiments.sae_features_concepts import in_numbers, in_words
+from experiments.sae_features_concepts import save as save_concepts
+
 if TYPE_CHECKING:
     from experiments.sae_features import Config
+    from experiments.sae_features_concepts import Told
     from interp.evidence import EvidenceTable
     from interp.runs import Run
     from interp.sae import Dictionary, Evaluation
@@ -24,6 +28,7 @@ def save(
     table: EvidenceTable,
     alone: list[float],
     cards: list[FeatureCard],
+    told: Told,
 ) -> None:
     """Tables, figures, the page of cards, and the headline."""
     from interp.plots.latents import chosen_and_judged
@@ -37,7 +42,11 @@ def save(
     run.save_table("attribution", attribution.table())
     run.save_table("cards", cards_frame(cards))
     title = f"{config.model}: latents of {dictionary.name} at {dictionary.site}"
-    write_text(run.path / "cards.html", cards_page(cards, title=title))
+    about = (
+        "In the order of what setting each latent to its mean, alone, costs on the half of the "
+        "text that chose them."
+    )
+    write_text(run.path / "cards.html", cards_page(cards, title=title, about=about))
     run.save_figure("density", evaluation.figure())
     run.save_figure(
         "chosen_and_judged",
@@ -50,6 +59,7 @@ def save(
             title=f"{config.model}: the costliest latents, on other text",
         ),
     )
+    save_concepts(run, told, title=f"{config.model}: what a few latents tell of labelled texts")
     loss = "undefined" if evaluation.ce_recovered is None else f"{evaluation.ce_recovered:.3f}"
     run.save_metrics(
         {
@@ -60,6 +70,7 @@ def save(
             "effect": row.effect,
             "p_value": row.p_value,
             "verdict": row.verdict,
+            **in_numbers(told),
             "headline": f"{row.subject} {row.verdict} (p {row.p_value:.2g}); L0 "
             f"{evaluation.l0:.1f}, loss recovered {loss}",
             "conclusion": f"The SAE keeps {evaluation.l0:.1f} of {dictionary.d_sae} latents active "
@@ -67,6 +78,6 @@ def save(
             f"{evaluation.ce_cost:.3g} nats a token (recovered: {loss}"
             f"{'' if evaluation.undefined is None else ', ' + evaluation.undefined}), and "
             f"{evaluation.n_dead} latents never fire. {row.reason} That a card reads well is a "
-            "signature, not evidence.",
+            f"signature, not evidence. {in_words(told)}",
         }
     )

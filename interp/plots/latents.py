@@ -129,7 +129,9 @@ def chosen_and_judged(
             axes.annotate(
                 plain(name), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7.5
             )
-        low, high = axes.get_xlim()
+        # From 0 on, or the line of equal damage would look flat.
+        low, high = min(0.0, *across) if len(across) else 0.0, axes.get_xlim()[1]
+        axes.set_xlim(low, high)
         axes.plot(
             [low, high], [low, high], "--", color=GREY, linewidth=0.8, label="the same on both"
         )

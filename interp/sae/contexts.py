@@ -38,6 +38,7 @@ class Context:
         tokens: The window's tokens as text.
         values: The latent's value at each of them.
         at: Which of them it is.
+        gap: What stands between tokens: nothing, or a space where they are names and no text.
     """
 
     example: int
@@ -46,6 +47,7 @@ class Context:
     tokens: tuple[str, ...]
     values: tuple[float, ...]
     at: int
+    gap: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def feature_cards(
     n_tokens: int = 8,
     at: Bool[Tensor, "example pos"] | None = None,
     window: tuple[int, int] = WINDOW,
+    words: Sequence[str] | None = None,
 ) -> list[FeatureCard]:
     """Make a card for each of some latents, in one pass over the data and a short one after it.
 
@@ -115,15 +118,18 @@ def feature_cards(
         n_tokens: Tokens raised and lowered of each.
         at: Which tokens count; the real ones where None.
         window: Tokens shown before and after.
+        words: What each token is called, for a model without a tokenizer; its number where None.
 
     Raises:
-        SaeError: a latent that there is not, or named twice.
+        SaeError: a latent that there is not, or named twice; not as many words as tokens.
     """
     which = torch.tensor([int(i) for i in latents], dtype=torch.int64)
     if not len(which) or len(set(which.tolist())) < len(which):
         raise SaeError("name at least one latent, and each once")
     if int(which.min()) < 0 or int(which.max()) >= dictionary.d_sae:
         raise SaeError(f"{dictionary.name} has latents 0…{dictionary.d_sae - 1}")
+    if words is not None and len(words) != model.d_vocab:
+        raise SaeError(f"{len(words)} words for {model.d_vocab} tokens; expected one each")
     best = _Largest(len(which), n_contexts)
     fired = torch.zeros(len(which), dtype=torch.float64)
     total = torch.zeros(len(which), dtype=torch.float64)
@@ -134,8 +140,8 @@ def feature_cards(
         fired += (some != 0).sum(0)
         total += some.sum(0, dtype=torch.float64)
         n += len(some)
-    windows = _windows(model, examples, dictionary, which, best, window=window)
-    effects = logit_effects(model, dictionary, which.tolist(), k=n_tokens)
+    windows = _windows(model, examples, dictionary, which, best, window=window, words=words)
+    effects = logit_effects(model, dictionary, which.tolist(), k=n_tokens, words=words)
     return [
         FeatureCard(
             latent=int(latent),
@@ -152,13 +158,25 @@ def feature_cards(
     ]
 
 
-def cards_page(cards: Sequence[FeatureCard], *, title: str) -> str:
-    """One HTML page of cards, nothing of it fetched from elsewhere; all text is escaped."""
+LEGEND = (
+    "Each line is from another text, the latent's largest value there in front and its token in "
+    "bold; the stronger the colour, the larger the value. Raises and lowers: what the latent's "
+    "direction writes straight into the logits, past all later layers."
+)
+
+
+def cards_page(cards: Sequence[FeatureCard], *, title: str, about: str = "") -> str:
+    """One HTML page of cards, nothing of it fetched from elsewhere; all text is escaped.
+
+    ``about`` is said below the title: which latents these are.
+    """
     body = "<hr>".join(card._repr_html_() for card in cards)
+    said = html.escape(f"{about} {LEGEND}".strip())
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        f"<title>{html.escape(title)}</title></head><body>"
-        f"<h2 style='font-family:sans-serif'>{html.escape(title)}</h2>{body}</body></html>"
+        f"<title>{html.escape(title)}</title></head>"
+        "<body style='font-family:sans-serif;max-width:60em;margin:2em auto;line-height:1.5'>"
+        f"<h2>{html.escape(title)}</h2><p>{said}</p>{body}</body></html>"
     )
 
 
@@ -170,7 +188,7 @@ def cards_frame(cards: Sequence[FeatureCard]) -> pd.DataFrame:
         marked = [
             f"«{token}»" if i == context.at else token for i, token in enumerate(context.tokens)
         ]
-        return "".join(marked)
+        return context.gap.join(marked)
 
     return pd.DataFrame(
         {
@@ -224,6 +242,7 @@ def _windows(
     best: _Largest,
     *,
     window: tuple[int, int],
+    words: Sequence[str] | None,
 ) -> list[list[Context]]:
     """Run the chosen examples again, for the values around."""
     needed = best.rows[best.values > 0].unique()
@@ -258,9 +277,10 @@ def _windows(
                     example=row,
                     position=position,
                     value=value,
-                    tokens=tuple(token_text(model, token) for token in tokens),
+                    tokens=tuple(token_text(model, token, words) for token in tokens),
                     values=tuple(values[row][low:high, j].tolist()),
                     at=position - low,
+                    gap=" " if model.tokenizer is None else "",
                 )
             )
         found.append(mine)
@@ -277,4 +297,4 @@ def _coloured(context: Context) -> str:
             style += ";font-weight:bold"
         shown = html.escape(token).replace("\n", "⏎")
         parts.append(f"<span style='{style};white-space:pre-wrap'>{shown}</span>")
-    return "".join(parts)
+    return context.gap.join(parts)

@@ -17,13 +17,19 @@ Effects = tuple[tuple[tuple[str, float], ...], tuple[tuple[str, float], ...]]
 
 @torch.no_grad()
 def logit_effects(
-    model: Model, dictionary: Dictionary, latents: Sequence[int], *, k: int = 8
+    model: Model,
+    dictionary: Dictionary,
+    latents: Sequence[int],
+    *,
+    k: int = 8,
+    words: Sequence[str] | None = None,
 ) -> list[Effects]:
     """Tokens whose logits each latent's direction raises and lowers most, less their mean.
 
     The direction passes the final norm's gain and the unembedding, as if written into the last
     residual stream; the norm's division is left out, so that the numbers rank tokens and say
-    nothing of size. Empty where the site is not as wide as the residual stream.
+    nothing of size. Empty where the site is not as wide as the residual stream. ``words`` names the
+    tokens of a model without a tokenizer.
     """
     if dictionary.d_in != model.d_model:
         return [((), ()) for _ in latents]
@@ -38,7 +44,7 @@ def logit_effects(
         ends = [torch.topk(row, k, largest=largest) for largest in (True, False)]
         high, low = (
             tuple(
-                (token_text(model, int(i)), float(v))
+                (token_text(model, int(i), words), float(v))
                 for v, i in zip(end.values, end.indices, strict=True)
             )
             for end in ends
@@ -47,8 +53,10 @@ def logit_effects(
     return found
 
 
-def token_text(model: Model, token: int) -> str:
-    """A token as text, or its number where the model has no tokenizer."""
+def token_text(model: Model, token: int, words: Sequence[str] | None = None) -> str:
+    """A token as text; without a tokenizer its word, or its number where there are no words."""
+    if model.tokenizer is None and words is not None:
+        return words[token]
     if model.tokenizer is None:
         return f"#{token}"
     text: str = model.tokenizer.decode([token])

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 
 from interp.sae.dictionary import SaeError
 from interp.sae.features import Pooled
+from interp.sae.probing_margins import score_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,6 +91,7 @@ class SparseProbe:
         of: ``latents``, or ``residual`` dimensions.
         chosen: Which, largest |delta| first.
         accuracy: On held-out texts.
+        interval: 95 %, over groups of held-out texts; None with fewer than eight.
         majority: Of always saying the commoner label there.
     """
 
@@ -97,6 +99,7 @@ class SparseProbe:
     of: str
     chosen: tuple[int, ...]
     accuracy: float
+    interval: tuple[float, float] | None
     majority: float
 
 
@@ -119,7 +122,7 @@ def sparse_probes(
         labels: Which are of label 1.
         ks: Numbers of features.
         held_out: Share of the groups that test.
-        seed: Of the split.
+        seed: Of the split and the intervals.
 
     Returns:
         For each k, the probe of latents and that of the activation's dimensions.
@@ -134,19 +137,28 @@ def sparse_probes(
         for of, values in (("latents", pooled.latents), ("residual", pooled.vectors)):
             chosen = differential(values[train], labels[train]).top(k)
             columns = [i for i, _ in chosen]
-            accuracy = _accuracy(values, columns, labels, train, test)
+            right = _right(values, columns, labels, train, test)
             majority = max(labels[test].mean(), 1 - labels[test].mean())
-            found.append(SparseProbe(k, of, tuple(columns), accuracy, float(majority)))
+            interval = score_interval(
+                lambda totals: float(totals[0][0] / totals[0][1]),
+                [np.column_stack([right, np.ones(len(test))])],
+                [[pooled.groups[i] for i in test]],
+                seed=seed,
+            )
+            found.append(
+                SparseProbe(k, of, tuple(columns), float(right.mean()), interval, float(majority))
+            )
     return tuple(found)
 
 
-def _accuracy(
+def _right(
     values: Any,
     columns: Sequence[int],
     labels: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
-) -> float:
+) -> Float[np.ndarray, " test"]:
+    """1 where a probe of some columns is right of a test text, else 0."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -158,7 +170,8 @@ def _accuracy(
     scaler = StandardScaler().fit(dense(train))
     probe = LogisticRegression(C=_C, max_iter=1000)
     probe.fit(scaler.transform(dense(train)), labels[train])
-    return float(probe.score(scaler.transform(dense(test)), labels[test]))
+    found: np.ndarray = (probe.predict(scaler.transform(dense(test))) == labels[test]).astype(float)
+    return found
 
 
 def _split(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ KEYS = (
 UNKNOWN = "unknown"
 # The published files call the same group by several names.
 _WOMEN, _MEN = ("f", "female", "woman", "women", "girl"), ("m", "male", "man", "men", "boy")
+# Names in questions of race carry a gender as well: M-Black is Black, where the group is Black.
+_GENDERED = re.compile(r"^\s*[MF]-", re.IGNORECASE)
 _SAME = dict.fromkeys(_WOMEN, "f") | dict.fromkeys(_MEN, "m")
 
 
@@ -79,7 +82,8 @@ def read_bbq(path: Path | str) -> Questions:
     """Read one category's .jsonl file, or all those of a folder.
 
     The answer that names the stereotyped group is found by the answers' group names. Questions in
-    which that does not tell exactly one answer are left out and counted.
+    which that does not tell exactly one answer are left out and counted, as are those whose right
+    answer does not fit their condition (unknown where the context does not tell, and only there).
 
     Args:
         path: A file, or a folder of them.
@@ -128,6 +132,10 @@ def _question(row: Mapping[str, Any], place: str, at: str) -> Question | Skipped
     target = [i for i, said in enumerate(names) if i not in unknown and said & stereotyped]
     if len(target) != 1:
         return Skipped(place, "the group names do not tell which answer is the stereotyped group")
+    if (label == unknown[0]) != (condition == "ambig"):
+        return Skipped(
+            place, "the right answer is unknown where the context tells, or known where not"
+        )
     category = checked_text(row["category"], at, what="category")
     texts = [checked_text(row[f"ans{i}"], at, what=f"ans{i}") for i in range(3)]
     return Question(
@@ -150,7 +158,7 @@ def _names(info: Any, key: str, at: str) -> set[str]:
     held = info.get(key) if isinstance(info, Mapping) else None
     if not isinstance(held, list) or not all(isinstance(name, str) for name in held):
         raise BehaviourError(f"{at}: answer_info has no list of names for {key}")
-    return {_named(name) for name in held}
+    return {part for name in held for part in (_named(name), _named(_GENDERED.sub("", name)))}
 
 
 def _stereotyped(metadata: Any, at: str) -> set[str]:

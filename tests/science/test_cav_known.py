@@ -14,6 +14,8 @@ import pytest
 import torch
 from scipy.stats import binom
 
+from experiments import bias_lens
+from interp.evidence import holm, smallest_p
 from interp.models import Examples, load_model
 from interp.zoo.bias_world.prompts import prompts
 from interp.zoo.bias_world.sentences import sentences
@@ -81,6 +83,26 @@ def test_a_planted_concept_passes_and_one_aside_of_the_gradient_does_not(seed):
     assert planted.p == planted.p_smallest and planted.z > 4 and planted.effect > 3
     assert aside.p > 0.05
     assert abs(aside.magnitude) < 0.5 * planted.magnitude
+
+
+@pytest.mark.parametrize(
+    ("preset", "layers", "concepts"),
+    # Two references, and on the world one concept of nothing; a site a layer unless named.
+    [("smoke", 3, 3), ("default", 3, 3), ("small-hub", 6, 2), ("paper", 12, 2)],
+)
+def test_a_planted_concept_can_pass_holm_in_every_preset(preset, layers, concepts):
+    config = dataclasses.replace(bias_lens.Config(), **bias_lens.PRESETS[preset])
+    n_tests = concepts * (len(bias_lens.split(config.sites or "")) or layers)
+    planted = synthetic(0)["planted"]
+    assert planted.p == planted.p_smallest == 1 / 200
+    best = dataclasses.replace(planted, p=smallest_p(config.randoms))
+    adjusted = holm([best.p] + [1.0] * (n_tests - 1))[0]
+    passed = dataclasses.replace(best, p_smallest=best.p, p_holm=float(adjusted))
+    assert passed.verdict(alpha=config.alpha, n_tests=n_tests) == "sensitive"
+    # With too few random concepts for so many tests it is told so, and not called insensitive.
+    few = smallest_p(n_tests)
+    scarce = dataclasses.replace(best, p=few, p_smallest=few, p_holm=min(1.0, n_tests * few))
+    assert scarce.verdict(alpha=config.alpha, n_tests=n_tests).startswith("underpowered")
 
 
 def spoken(world: World, name: str, n: int, seed: int = 0) -> Examples:

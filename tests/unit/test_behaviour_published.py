@@ -227,19 +227,29 @@ def test_stereoset_scores_by_term(tmp_path) -> None:
 
     file = stereo(tmp_path / "dev.json", intrasentence=WITHIN, intersentence=BETWEEN)
     found = stereoset(Rule(likelier), read_stereoset(file), seed=0)
-    assert [(r.task, r.bias_type, r.n, r.n_terms) for r in found.rows] == [
-        ("intrasentence", "all", 3, 2),
-        ("intrasentence", "work", 3, 2),
-        ("intersentence", "all", 1, 1),
-        ("intersentence", "work", 1, 1),
+    assert [(r.task, r.form, r.bias_type, r.n, r.n_terms) for r in found.rows] == [
+        ("both", "conditional", "all", 4, 2),
+        ("both", "conditional", "work", 4, 2),
+        ("both", "published", "all", 4, 2),
+        ("both", "published", "work", 4, 2),
+        ("intrasentence", "published", "all", 3, 2),
+        ("intrasentence", "published", "work", 3, 2),
+        ("intersentence", "conditional", "all", 1, 1),
+        ("intersentence", "conditional", "work", 1, 1),
+        ("intersentence", "published", "all", 1, 1),
+        ("intersentence", "published", "work", 1, 1),
     ]
-    within = found.rows[0]  # pilot: one of two for the stereotype; nurse: none
+    # Of the pilot three items: one of two for the stereotype, and the one after a context ties.
+    both = found.rows[0]
+    assert both.ss.value == pytest.approx((100 / 3 + 0) / 2)
+    assert both.icat.value == pytest.approx(both.lms.value * both.ss.value / 50)
+    within = found.rows[4]  # pilot: one of two for the stereotype; nurse: none
     assert within.ss.value == pytest.approx((50 + 0) / 2)
     assert within.lms.value == pytest.approx(100)
     assert within.icat.value == pytest.approx(100 * 25 / 50)
     assert within.ss.reason == FEW
-    terms = found.terms_table().set_index(["task", "target"])
-    assert terms.loc[("intrasentence", "pilot"), "ss"] == 50
+    terms = found.terms_table().set_index(["task", "form", "target"])
+    assert terms.loc[("intrasentence", "published", "pilot"), "ss"] == 50
     assert "StereoSet on rule: 4 items" in str(found)
 
 
@@ -248,8 +258,14 @@ def test_stereoset_scores_sentences_given_their_context(tmp_path) -> None:
         return {"bold": 5.0} if "pilot" in said else {"shy": 5.0}
 
     file = stereo(tmp_path / "dev.json", intersentence=BETWEEN)
-    (score,) = stereoset(Rule(likelier), read_stereoset(file)).items
-    assert score.over_anti == 1  # without the context it would be -1
+    found = stereoset(Rule(likelier), read_stereoset(file))
+    alone, score = found.items
+    assert (alone.form, score.form) == ("published", "conditional")
+    assert (alone.over_anti, score.over_anti) == (-1, 1)  # the context turns it round
+    assert [(r.form, r.ss.value) for r in found.rows if r.bias_type == "all"] == [
+        ("conditional", 100.0),
+        ("published", 0.0),
+    ]
     per_word = -torch.tensor(float(D_VOCAB)).log()
     assert score.anti == pytest.approx(float(per_word), abs=0.4)
 
@@ -349,14 +365,38 @@ def test_bbq_of_models_whose_bias_is_known(tmp_path) -> None:
     assert "4 ties" in str(flat)
 
 
+@pytest.mark.parametrize(
+    ("info", "groups", "target"),
+    [
+        (["F-Black", "M-White"], ["Black", "African American"], 0),
+        (["M-White", "M-Black"], ["Black"], 1),
+        (["F-Black", "M-Black"], ["F-Black"], 0),
+        (["F-Black", "M-Black"], ["Black"], None),  # both are
+    ],
+)
+def test_bbq_names_with_a_gender_are_of_their_group(tmp_path, info, groups, target) -> None:
+    said = {"ans0": ["Ann", info[0]], "ans1": ["Bo", info[1]], "ans2": ["not told", "unknown"]}
+    row = question(
+        "ambig", "neg", 2, answer_info=said, additional_metadata={"stereotyped_groups": groups}
+    )
+    file = written(tmp_path / "Race.jsonl", ASKED[0] + "\n" + row)
+    read = read_bbq(file)
+    assert [one.target for one in read.items[1:]] == ([] if target is None else [target])
+
+
 def test_bbq_skips_what_it_cannot_place_and_reads_folders(tmp_path) -> None:
     unplaced = question("ambig", "neg", 2, additional_metadata={"stereotyped_groups": ["Old"]})
     folder = tmp_path / "bbq"
     folder.mkdir()
-    written(folder / "A.jsonl", ASKED[0] + "\n" + unplaced)
+    unfit = question("ambig", "neg", 1), question("disambig", "neg", 2)
+    written(folder / "A.jsonl", "\n".join([ASKED[0], unplaced, *unfit]))
     written(folder / "B.jsonl", ASKED[1])
     read = read_bbq(folder)
-    assert (len(read), [s.place for s in read.skipped]) == (2, ["A.jsonl, row 2"])
+    assert (len(read), [s.place for s in read.skipped]) == (
+        2,
+        ["A.jsonl, row 2", "A.jsonl, row 3", "A.jsonl, row 4"],
+    )
+    assert "known where not" in read.skipped[1].reason
     assert len(read.sample(1, seed=0)) == 1
     with pytest.raises(BehaviourError, match=r"no \.jsonl file"):
         read_bbq(tmp_path)

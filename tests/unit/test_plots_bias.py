@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from interp.plots.bias import agreement_by_site, bias_and_behaviour
+from interp.plots.removal import probes_and_removals
 
 
 def test_agreement_has_a_point_where_a_method_was_measured_and_none_elsewhere():
@@ -32,3 +33,20 @@ def test_bias_beside_behaviour_has_a_panel_a_method_and_a_point_a_target():
         bias_and_behaviour(x, {"a": [1.0]})
     with pytest.raises(ValueError, match="nothing to draw"):
         bias_and_behaviour(x, {})
+
+
+def test_removals_stand_beside_random_latents_and_undefined_scores_are_left_out():
+    nan = float("nan")
+    rows = [(2, 0.4, 0.3, 0.5, 0.1, 0.2), (5, 0.7, 0.6, 0.8, nan, nan)]
+    made = probes_and_removals(
+        {"latents": {1: 0.9, 2: 1.0}, "residual": {1: 0.6, 2: 0.8}},
+        {"TPP": rows, "SCR": []},
+        title="$x$: what a few latents tell",
+    )
+    left, right = made.axes
+    assert [list(line.get_ydata()) for line in left.lines[:2]] == [[0.9, 1.0], [0.6, 0.8]]
+    assert right.get_ylabel() == "TPP"
+    assert list(right.containers[0].lines[0].get_ydata()) == [0.4, 0.7]
+    assert [tick.get_text() for tick in right.get_xticklabels()] == ["2", "5"]
+    with pytest.raises(ValueError, match="at least one accuracy"):
+        probes_and_removals({"latents": {}}, {})

@@ -8,12 +8,11 @@ import torch
 from scipy import sparse
 
 from interp.hooks import Site
+from interp.sae import probing_removal
 from interp.sae.dictionary import Dictionary, SaeError
 from interp.sae.features import Pooled
-from interp.sae.probing_removal import (
-    spurious_correlation_removal,
-    targeted_probe_perturbation,
-)
+from interp.sae.probing_perturbation import targeted_probe_perturbation
+from interp.sae.probing_removal import removal_table, spurious_correlation_removal
 
 D_IN, D_SAE = 20, 16
 
@@ -64,6 +63,29 @@ def test_removing_the_spurious_latent_frees_the_probe():
     assert found[0].score > 0.5
     assert found[0].accuracy > found[0].base
     assert found[0].reason is None
+    assert found[0].interval[0] < found[0].score < found[0].interval[1]
+    # Two of the spurious latents are louder than anything that could stand in for them.
+    assert max(found[0].random) < 0.2 * found[0].score
+    table = removal_table(found, others="clean")
+    assert list(table["n"]) == [2, 3]
+    assert table["clean"][0] > table["accuracy"][0] > table["base"][0]
+
+
+def test_the_biased_probe_has_as_many_texts_as_the_unbiased_one(monkeypatch):
+    sizes = []
+    fit = probing_removal.fit
+
+    def counted(x, y):
+        sizes.append((len(x), int(y.sum())))
+        return fit(x, y)
+
+    monkeypatch.setattr(probing_removal, "fit", counted)
+    desired, spurious = labels(800)
+    pooled = texts(800, [(desired, 0.8), (spurious, 3.0)], 1, sides=2)
+    spurious_correlation_removal(pooled, desired, spurious, dictionary(), counts=(2,), seed=0)
+    (biased, clean, _) = sizes
+    assert biased == clean
+    assert biased[0] == 2 * biased[1]
 
 
 def test_where_no_latent_stands_for_it_nothing_is_removed():
@@ -95,11 +117,22 @@ def test_tpp_is_high_for_classes_of_their_own_latents_and_zero_for_none():
         texts(1200, concepts, 2, hidden=True), classes, dictionary(), counts=(1, 5), seed=0
     )
     assert max(abs(one.score) for one in none) < 0.05
-    # All latents gone harm every probe alike, so it is not targeted.
-    shared = targeted_probe_perturbation(
-        texts(1200, concepts, 2), classes, dictionary(), counts=(D_SAE,), seed=0
+    assert all(one.p > 0.05 for one in none)
+
+
+def test_latents_that_two_classes_share_are_less_of_either():
+    classes = np.random.default_rng(3).integers(4, size=1200)
+    own, shared = (
+        targeted_probe_perturbation(
+            texts(1200, concepts, 2), classes, dictionary(), counts=(1,), seed=0
+        )[0]
+        for concepts in (
+            [(classes == i, 2.5) for i in range(4)],
+            [(classes < 2, 2.5), (classes >= 2, 2.5), (classes % 2 == 0, 2.5)],
+        )
     )
-    assert shared[0].score < own[0].score
+    assert shared.score < own.score
+    assert shared.others > own.others + 0.1
 
 
 def test_bad_input():
@@ -109,6 +142,8 @@ def test_bad_input():
         spurious_correlation_removal(pooled, desired, desired, dictionary(), seed=0)
     with pytest.raises(SaeError, match="one class"):
         targeted_probe_perturbation(pooled, np.zeros(60, dtype=int), dictionary(), seed=0)
+    with pytest.raises(SaeError, match="counts are \\[20\\]; expected numbers from 1 to 16"):
+        spurious_correlation_removal(pooled, desired, desired, dictionary(), counts=[20], seed=0)
     other = Pooled(pooled.latents[:, :4], pooled.vectors, pooled.groups)
     with pytest.raises(SaeError, match="not of made"):
         targeted_probe_perturbation(other, desired.astype(int), dictionary(), seed=0)

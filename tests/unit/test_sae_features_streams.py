@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from interp.hooks import Site, session
 from interp.models import Examples
-from interp.sae.contexts import cards_frame, feature_cards
+from interp.sae.contexts import cards_frame, cards_page, feature_cards
 from interp.sae.dictionary import Dictionary, SaeError
 from interp.sae.features import latent_statistics, pool_latents, stream_latents
 from interp.sae.features_logits import logit_effects
@@ -183,13 +183,28 @@ def test_what_a_card_shows_is_escaped(gpt2, examples, monkeypatch):
     from interp.sae import contexts, features_logits
 
     nasty = "<script>alert('x')</script>&"
-    monkeypatch.setattr(contexts, "token_text", lambda model, token: nasty)
-    monkeypatch.setattr(features_logits, "token_text", lambda model, token: nasty)
+    monkeypatch.setattr(contexts, "token_text", lambda *_: nasty)
+    monkeypatch.setattr(features_logits, "token_text", lambda *_: nasty)
     sae = make(gpt2.d_model, "L1.resid_post", name="<b>bold</b>")
     shown = feature_cards(gpt2, examples, sae, [3])[0]._repr_html_()
     assert "<script" not in shown
     assert "<b>" not in shown
     assert "&lt;script&gt;" in shown
+    page = cards_page(feature_cards(gpt2, examples, sae, [3]), title=nasty, about=nasty)
+    assert "<script" not in page
+
+
+def test_tokens_without_a_tokenizer_are_told_apart_and_may_have_names(gpt2, sae, examples):
+    plain = feature_cards(gpt2, examples, sae, [3])[0]
+    words = [f"word{i}" for i in range(gpt2.d_vocab)]
+    named = feature_cards(gpt2, examples, sae, [3], words=words)[0]
+    assert "</span> <span" in plain._repr_html_()
+    for one, other in zip(plain.contexts, named.contexts, strict=True):
+        assert other.tokens == tuple(f"word{token[1:]}" for token in one.tokens)
+    assert [f"word{token[1:]}" for token, _ in plain.promoted] == [t for t, _ in named.promoted]
+    assert " «word" in cards_frame([named])["contexts"][0] or named.contexts[0].at == 0
+    with pytest.raises(SaeError, match="2 words for 29 tokens"):
+        feature_cards(gpt2, examples, sae, [3], words=["a", "b"])
 
 
 def test_cards_of_no_such_latent(gpt2, sae, examples):

@@ -8,6 +8,7 @@ import torch
 from interp.evidence import kl_from, loss
 from interp.hooks import Site, SiteError, project_out, session
 from interp.models import Examples
+from interp.sae import splice_sweep
 from interp.sae.dictionary import Dictionary, SaeError
 from interp.sae.edits import clamp_latents, scale_latents, set_latents, zero_latents
 from interp.sae.splice_sweep import sweep_changes
@@ -143,13 +144,12 @@ def test_hooks_at_the_site_work_when_the_splice_is_gone(gpt2, sae, examples):
     with session(gpt2, capture="L1.resid_post") as s:
         before = s.run(examples)
         held = s["L1.resid_post"].clone()
-    with (
-        session(gpt2, watch={"L1.resid_post": lambda x: seen.append(x.clone())}) as outer,
-        session(gpt2, intervene=splice(sae, zero_latents([0, 1, 2]), at=at)) as s,
-    ):
-        s.run(examples)  # a hook put on earlier still sees, and goes on seeing
-        outer.run(examples)
+    with session(gpt2, watch={"L1.resid_post": lambda x: seen.append(x.clone())}) as outer:
+        with session(gpt2, intervene=splice(sae, zero_latents([0, 1, 2]), at=at)) as s:
+            s.run(examples)  # a hook put on earlier still sees
+        assert torch.equal(outer.run(examples), before)  # and goes on seeing
     assert len(seen) == 2
+    assert torch.equal(seen[1], held)
     sweep_changes(gpt2, examples, [splice(sae, zero_latents([0]))], loss)
     with session(gpt2, capture="L1.resid_post") as s:
         assert torch.equal(s.run(examples), before)
@@ -161,6 +161,65 @@ def test_hooks_at_the_site_work_when_the_splice_is_gone(gpt2, sae, examples):
     assert float((changed - before)[at].abs().max()) > 0.1
     with gpt2.bridge.hooks(fwd_hooks=[("blocks.1.hook_resid_post", lambda x, hook: x * 0)]):
         torch.testing.assert_close(gpt2.logits(examples.tokens, examples.mask), changed)
+
+
+def hooks_left(model):
+    return [name for name, point in model.bridge.hook_dict.items() if point.fwd_hooks]
+
+
+def test_splices_inside_each_other_apply_from_the_outer_one_on(gpt2, sae, examples):
+    at = examples.mask
+    before = gpt2.logits(examples.tokens, at)
+    one, other = zero_latents([0, 1, 2]), set_latents([3], 0.8)
+
+    def edited(x, edit):
+        f = sae.encode(x)
+        return x + sae.decode(edit.apply(f)) - sae.decode(f)
+
+    wanted = by_hand(gpt2, examples, sae, lambda x: edited(edited(x, one), other))
+    with session(gpt2, intervene=splice(sae, one, at=at)) as outer:
+        alone = outer.run(examples)
+        with session(gpt2, intervene=splice(sae, other, at=at)) as inner:
+            found = inner.run(examples)
+        # The inner one is gone and the outer one is still there.
+        assert torch.equal(outer.run(examples), alone)
+    torch.testing.assert_close(found[at], wanted[at], atol=2e-5, rtol=1e-4)
+    assert float((found - alone)[at].abs().max()) > 1e-3
+    assert torch.equal(gpt2.logits(examples.tokens, at), before)
+    assert hooks_left(gpt2) == []
+    # At two sites at once.
+    early = make(gpt2.d_model, "L0.resid_post", seed=1)
+    with session(gpt2, intervene=[splice(early, one, at=at), splice(sae, other, at=at)]) as s:
+        both = s.run(examples)
+    with (
+        session(gpt2, intervene=splice(early, one, at=at)),
+        session(gpt2, intervene=splice(sae, other, at=at)) as s,
+    ):
+        assert torch.equal(s.run(examples), both)
+
+
+@pytest.mark.parametrize("when", ["encoding", "after"])
+def test_nothing_is_left_of_a_splice_that_failed(gpt2, sae, examples, when, monkeypatch):
+    before = gpt2.logits(examples.tokens, examples.mask)
+
+    def broken(x):
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):  # noqa: SIM117
+        with session(gpt2, intervene=splice(sae, zero_latents([1]), at=examples.mask)) as s:
+            if when == "encoding":
+                monkeypatch.setattr(type(sae.sae), "encode", lambda self, x: broken(x))
+                s.run(examples)
+            s.run(examples)
+            broken(None)
+    monkeypatch.undo()
+    assert hooks_left(gpt2) == []
+    seen = []
+    with session(gpt2, watch={"L1.resid_post": seen.append}) as s:
+        assert torch.equal(s.run(examples), before)
+    assert len(seen) == 1
+    with session(gpt2, intervene=splice(sae, zero_latents([1]), at=examples.mask)) as s:
+        assert float((s.run(examples) - before)[examples.mask].abs().max()) > 1e-4
 
 
 @pytest.mark.parametrize("site", ["L1.resid_post", "L0.resid_pre", "L2.resid_post", "L1.mlp_out"])
@@ -208,6 +267,28 @@ def test_a_sweep_equals_one_session_for_each_change(model, site, random_ids, pad
             )
     assert float(found.harm("kl")[0].min()) > 0
     assert float(found.harm("kl")[4].abs().max()) < 1e-6
+
+
+def test_many_latents_share_one_prefix_and_few_suffixes(gpt2, sae, random_ids, monkeypatch):
+    calls = {"run_prefix": 0, "run_suffix": 0}
+
+    def counting(name):
+        run = getattr(splice_sweep, name)
+
+        def counted(*args, **kwargs):
+            calls[name] += 1
+            return run(*args, **kwargs)
+
+        return counted
+
+    for name in calls:
+        monkeypatch.setattr(splice_sweep, name, counting(name))
+    changes = [splice(sae, set_latents([i % D_SAE], 0.1 * i)) for i in range(64)]
+    found = sweep_changes(gpt2, Examples(random_ids(4, 12)), changes, loss)
+    assert found.changed.shape == (1, 64, 4)
+    # 64 changes of 48 tokens, some thousand tokens at a time.
+    assert calls["run_prefix"] == 1
+    assert calls["run_suffix"] <= 4
 
 
 def test_heads_side_by_side_and_one_head_alone(gpt2, random_ids):
