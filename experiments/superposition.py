@@ -1,9 +1,13 @@
-"""Does counting effective features count features, and with which sparse autoencoder?
+"""How many features does a site carry, beside how many dimensions it has?
 
-Toy models squeeze 20 features through 5 neurons; the sparser the features, the more of them get
-through (Elhage et al. 2022). Their own weights say how many. Effective features, exp(entropy) of
-latent activation, are counted by the tied SAE without decoder bias ("Superposition as Lossy
-Compression", 2025) and, for comparison, by sae-lens' own SAEs.
+First, does counting count? Toy models squeeze 20 features through 5 neurons; the sparser the
+features, the more of them get through (Elhage et al. 2022). Their own weights say how many.
+Effective features, exp(entropy) of latent activation, are counted by the tied SAE without decoder
+bias ("Superposition as Lossy Compression", 2025) and, for comparison, by sae-lens' own SAEs.
+
+Then they are counted in the neurons of a model that groks and of its memorising twin along their
+training, or at any site of any model; beside noise of the same mean and covariance, against the
+number of activations, and over seeds.
 """
 
 from __future__ import annotations
@@ -12,13 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from experiments.dynamics import Config as Trainings
     from interp.runs import Run
-    from interp.sae.calibration import Calibration
-    from interp.sae.toys import ToyFamily
 
-SUMMARY = "Does counting effective features count features, and with which sparse autoencoder?"
+SUMMARY = "How many features does a site carry: toy models, a model that groks, or a site of yours?"
 
 
 @dataclass(frozen=True)
@@ -26,208 +27,159 @@ class Config:
     """Settings of the superposition study.
 
     Attributes:
-        seed: Seeds the toy models, their samples, the SAEs and the permutations.
+        model: Count at a site of this model: a Hugging Face id, a folder, or zoo:NAME. Without it
+            the neurons of two trainings of a + b mod p are counted, one that groks and one not.
+        site: Where, such as L3.mlp_post; @-1 for the last position only.
+        data: Text file, folder, .jsonl file with "text", .npy file of token ids, a name for the
+            datasets library, or own (text drawn from the model).
+        context: Tokens a row of text.
+        activations: Activations that features are counted in.
+        d_sae: Latents of the SAEs there; twice the dimensions when not given.
+        site_l1: Their sparsity penalty. Small, since at wide sites an activation is made of many
+            features and under the toy models' penalty nothing is reconstructed.
+        site_steps: Their training steps. F falls with them: compare under one number only.
+        sae_seeds: SAEs for each count; three at least.
+        p: The modulus of the two trainings.
+        train_fraction: Share of the pairs that they are trained on.
+        training_steps: Their optimizer steps.
+        training_seed: Draws their split and first weights.
+        d_mlp: Their neurons.
+        moments: Checkpoints of each at which features are counted.
         toys: How many toy models, from dense features to one in a thousand.
         toy_steps: Training steps of the toy models.
         samples: Activations of each that SAEs are fitted to.
-        sae_seeds: SAEs a toy model; their counts are averaged.
-        sae_steps: Training steps of each SAE.
-        l1: Weight of the tied SAE's sparsity penalty, on activations of norm one.
+        sae_steps: Training steps of each SAE on a toy model.
+        l1: Weight of the tied SAE's sparsity penalty there, on activations of norm one.
         compare: sae-lens architectures tried beside it; seconds for each toy model.
+        seed: Seeds toy models, samples, SAEs, noise, bootstrap and permutations.
+        device: A torch device, for the model and its SAEs.
     """
 
-    seed: int = 0
+    model: str | None = None
+    site: str | None = None
+    data: str = "own"
+    context: int = 128
+    activations: int = 10_000
+    d_sae: int | None = None
+    site_l1: float = 0.03
+    site_steps: int = 1200
+    sae_seeds: int = 3
+    p: int = 113
+    train_fraction: float = 0.3
+    training_steps: int = 700
+    training_seed: int = 3
+    d_mlp: int = 512
+    moments: int = 6
     toys: int = 12
     toy_steps: int = 2000
     samples: int = 10_000
-    sae_seeds: int = 3
     sae_steps: int = 1500
     l1: float = 0.3
     compare: tuple[str, ...] = ("standard", "topk", "batchtopk")
+    seed: int = 0
+    device: str = "cpu"
 
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
+        "activations": 600,
+        "site_steps": 120,
+        "p": 31,
+        "train_fraction": 0.7,
+        "training_steps": 250,
+        "training_seed": 1,
+        "d_mlp": 64,
+        "moments": 3,
         "toys": 5,
         "toy_steps": 1500,
         "samples": 4000,
-        "sae_seeds": 1,
         "sae_steps": 1200,
         "compare": [],
     },
     "default": {},
-    "headline": {"toys": 24, "toy_steps": 5000, "sae_seeds": 5, "sae_steps": 3000},
+    "headline": {
+        "toys": 24,
+        "toy_steps": 5000,
+        "sae_seeds": 5,
+        "sae_steps": 3000,
+        "moments": 15,
+        "site_steps": 3000,
+    },
 }
-
-_DENSEST, _SPARSEST = 0.999, 0.001
-_D_SAE = 40
-_K = 2
 
 
 def check(config: Config) -> None:
     """Refuse, before anything is made, what cannot run."""
     from typing import get_args
 
+    from experiments import dynamics
     from interp.sae.settings import Architecture
 
-    least = {"toys": 4, "toy_steps": 1, "samples": 512, "sae_seeds": 1, "sae_steps": 1}
+    least = {"toys": 4, "toy_steps": 1, "samples": 512, "sae_seeds": 3, "sae_steps": 1}
+    least |= {"activations": 64, "site_steps": 1, "moments": 2, "context": 2, "seed": 0}
     for name, low in least.items():
         if getattr(config, name) < low:
             raise ValueError(f"{name} is {getattr(config, name)}; expected at least {low}")
-    if not config.l1 > 0:
-        raise ValueError(f"l1 is {config.l1}; expected a weight above 0, such as .3")
+    for name in ("l1", "site_l1"):
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name} is {getattr(config, name)}; expected a weight above 0")
+    if config.d_sae is not None and config.d_sae < 1:
+        raise ValueError(f"d_sae is {config.d_sae}; expected at least 1, or leave it out")
     for kind in config.compare:
         if kind not in get_args(Architecture):
             raise ValueError(
                 f"compare has {kind!r}; expected some of {', '.join(get_args(Architecture))}"
             )
+    if config.model is not None:
+        _check_site(config)
+    elif config.site is not None:
+        raise ValueError("site is a place in a model; give --model too")
+    else:
+        if not 11 <= config.p <= dynamics.LARGEST:
+            raise ValueError(f"p is {config.p}; expected 11 to {dynamics.LARGEST}")
+        dynamics.recipe(trainings(config))
+
+
+def _check_site(config: Config) -> None:
+    from interp.hooks import Site
+    from interp.models import ModelSpec, require_device, resolve
+
+    if config.site is None:
+        raise ValueError("model is given and no site; say where, such as --site L3.mlp_post")
+    Site.parse(config.site)
+    require_device(config.device)
+    assert config.model is not None
+    resolve(ModelSpec(config.model))
+
+
+def trainings(config: Config) -> Trainings:
+    """The settings of the two trainings, as the study of dynamics has them."""
+    from experiments.dynamics import Config as Trainings
+
+    return Trainings(
+        p=config.p,
+        train_fraction=config.train_fraction,
+        steps=config.training_steps,
+        look_every=max(1, config.training_steps // 28),
+        d_mlp=config.d_mlp,
+        seed=config.training_seed,
+    )
 
 
 def run(config: Config, run: Run) -> None:
-    """Train the toy models, count their features by each kind of SAE, compare."""
-    import numpy as np
+    """Try the count on toy models, then count along two trainings or at a site."""
+    from experiments.superposition_counting import count_site, count_trainings
+    from experiments.superposition_report import save
+    from experiments.superposition_toys import calibrate_on_toys
 
-    from interp.sae.calibration import calibrate, count_sae_lens, count_tied
-    from interp.sae.settings import SaeSettings
-    from interp.sae.toys import ToyFamily, train_toys
-
-    density = tuple(np.geomspace(_DENSEST, _SPARSEST, config.toys).tolist())
-    run.record(data={"features": "uniform on [0, 1], drawn anew"}, seeds={"all": config.seed})
-
-    def toys() -> dict[str, Tensor]:
-        family = train_toys(density, steps=config.toy_steps, seed=config.seed)
-        return {"weight": family.weight}
-
-    family = ToyFamily(density, run.cached("toys", toys)["weight"])
-
-    def tied() -> dict[str, Tensor]:
-        counted = count_tied(
-            family,
-            samples=config.samples,
-            seeds=range(config.sae_seeds),
-            seed=config.seed + 1,
-            d_sae=_D_SAE,
-            l1=config.l1,
-            steps=config.sae_steps,
-        )
-        return {"features": counted}
-
-    counted = {"tied": run.cached("tied", tied)["features"]}
-    for kind in config.compare:
-        settings = SaeSettings(
-            arch=kind,  # type: ignore[arg-type]  # checked above
-            d_sae=_D_SAE,
-            k=_K if "topk" in kind else None,
-            batch=256,
-            samples=256 * config.sae_steps,
-            lr=3e-3,
-            seed=config.seed,
-        )
-
-        def theirs(settings: SaeSettings = settings) -> dict[str, Tensor]:
-            found = count_sae_lens(family, settings, samples=config.samples, seed=config.seed + 1)
-            return {"features": found[:, None]}
-
-        counted[kind] = run.cached(kind, theirs)["features"]
-    found = [
-        calibrate(kind, values.mean(1), family.features, seed=config.seed)
-        for kind, values in counted.items()
-    ]
-    _save(run, family, counted, found)
-
-
-def _save(
-    run: Run, family: ToyFamily, counted: dict[str, Tensor], found: list[Calibration]
-) -> None:
-    import pandas as pd
-
-    from interp.plots.matrices import points_and_curve
-
-    reference = family.features
-    toys = pd.DataFrame({"density": family.density, "reference": reference.numpy()})
-    for kind, values in counted.items():
-        toys[kind] = values.mean(1).numpy()
-        toys[f"{kind}, lowest seed"] = values.min(1).values.numpy()
-        toys[f"{kind}, highest seed"] = values.max(1).values.numpy()
-    run.save_table("toys", toys)
-    rows = [
-        {
-            "kind": c.kind,
-            "r": c.r,
-            "low": c.interval[0],
-            "high": c.interval[1],
-            "p_value": c.p_value,
-            "n": c.n,
-            "calibrated": c.calibrated,
-        }
-        for c in found
-    ]
-    run.save_table("calibration", pd.DataFrame(rows))
-    run.save_tensors({"weight": family.weight, **counted})
-    ends = [float(reference.min()), float(reference.max())]
-    for c in found:
-        run.save_figure(
-            f"features_{c.kind}",
-            points_and_curve(
-                reference.numpy(),
-                counted[c.kind].mean(1).numpy(),
-                x_label="features there are: exp(entropy) of the toy model's weights",
-                y_label="effective features counted",
-                curve=(ends, ends),
-                curve_label="equal",
-                title=f"{c.kind}: r = {c.r:.2f} over {c.n} toy models",
-            ),
-        )
-    run.save_metrics(
-        {
-            **{f"r_{c.kind}": c.r for c in found},
-            "p_tied": found[0].p_value,
-            "headline": "; ".join(_told(c) for c in found),
-            "conclusion": _conclusion(found),
-        }
-    )
-
-
-def _told(c: Calibration) -> str:
-    low, high = c.interval
-    return f"{c.kind} r = {c.r:.2f} ({low:.2f} to {high:.2f}, p {c.p_value:.2g})"
-
-
-def _conclusion(found: list[Calibration]) -> str:
-    tied, *rest = found
-    if not tied.calibrated:
-        return (
-            f"On these toy models the tied SAE's count follows the features there are with r = "
-            f"{tied.r:.2f} only, below .9: with these settings it is not to be used."
-        )
-    text = (
-        f"The tied SAE without decoder bias counts the features of {tied.n} toy models with r = "
-        f"{tied.r:.2f}: F may be compared between sites measured alike."
-    )
-    if low := [c.kind for c in rest if not c.calibrated]:
-        text += f" sae-lens' {', '.join(low)} SAEs do not reach .9 and are refused."
-    if high := [c.kind for c in rest if c.calibrated]:
-        text += (
-            f" {', '.join(high)} reach it here, at k = {_K}; F follows the k chosen, which nobody "
-            "knows beforehand, so they are refused as well."
-        )
-    return text
+    run.record(seeds={"all": config.seed}, device=config.device)
+    toys = calibrate_on_toys(config, run)
+    counted = count_trainings(config, run) if config.model is None else count_site(config, run)
+    save(config, run, toys, counted)
 
 
 def report(run: Run) -> Any:
-    """The calibration of each kind of SAE, as a table for the terminal."""
-    from interp import terminal
+    """Return what the terminal shows: features counted, beside noise."""
+    from experiments.superposition_report import table_of
 
-    frame = run.table("calibration")
-    rows = [
-        (
-            r.kind,
-            f"{r.r:.3f}",
-            f"{r.low:.2f} to {r.high:.2f}",
-            f"{r.p_value:.2g}",
-            r.n,
-            "yes" if r.calibrated else "no",
-        )
-        for r in frame.itertuples()
-    ]
-    return terminal.table(("SAE", "r", "95% interval", "p", "toy models", "calibrated"), rows)
+    return table_of(run)

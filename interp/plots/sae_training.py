@@ -40,7 +40,7 @@ def density_histogram(density: ArrayLike, *, resolution: float, title: str | Non
         )
         axes.set_xlabel("log10 of the share of activations on which a latent fires")
         axes.set_ylabel("latents")
-        axes.legend(fontsize=7.5)
+        made.legend(fontsize=7.5, loc="outside lower center", ncols=3)
         if title:
             set_title(axes, title)
     return made
@@ -54,11 +54,17 @@ def loss_curve(mse: ArrayLike, l0: ArrayLike, *, title: str | None = None) -> Fi
         l0: At each step, latents that are not zero.
         title: Shown above; none when omitted.
     """
+    from matplotlib.ticker import LogLocator
+
     error, active = np.asarray(mse, dtype=float), np.asarray(l0, dtype=float)
     steps = np.arange(1, len(error) + 1)
     with figure(4.8, 3.0) as (made, axes):
         axes.plot(steps, error, color=BLUE, linewidth=1)
         axes.set_yscale("log")
+        # 5, not 5 × 10⁰: an error hardly spans two decades.
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
+        for form in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            form("{x:g}")
         axes.set_xlabel("step")
         axes.set_ylabel("squared error of scaled activations", color=BLUE)
         other = axes.twinx()

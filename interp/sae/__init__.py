@@ -47,7 +47,7 @@ _WHERE = {
     "spurious_correlation_removal": "interp.sae.probing_removal",
     "stream_latents": "interp.sae.features",
     "sweep_changes": "interp.sae.splice_sweep",
-    "targeted_probe_perturbation": "interp.sae.probing_removal",
+    "targeted_probe_perturbation": "interp.sae.probing_perturbation",
     "train_on_array": "interp.sae.arrays",
     "train_sae": "interp.sae.train",
     "weigh_latents": "interp.sae.carrying_load",

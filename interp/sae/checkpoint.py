@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interp.models.trainings import differences, optimizer_tensors, put_optimizer_tensors
 from interp.sae.dictionary import SaeError
 from interp.sae.files import read_tensors, write_tensors
 
@@ -30,9 +31,8 @@ def save_checkpoint(
         curve: What was measured at each step so far.
     """
     tensors = {f"sae.{name}": value for name, value in trainer.sae.state_dict().items()}
-    for name, parameter in trainer.sae.named_parameters():
-        for key, value in trainer.optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+    kept = optimizer_tensors(dict(trainer.sae.named_parameters()), trainer.optimizer)
+    tensors |= {f"optimizer.{name}": value for name, value in kept.items()}
     tensors |= {f"trainer.{name}": getattr(trainer, name) for name in _COUNTS}
     tensors |= {f"curve.{name}": value for name, value in curve.items()}
     tensors["random"] = torch.get_rng_state()
@@ -63,21 +63,12 @@ def load_checkpoint(path: Path, trainer: Any, *, made_by: str) -> tuple[int, dic
     tensors, state = read_tensors(path)
     if state["made_by"] != made_by:
         raise SaeError(
-            f"{path.parent} holds a training with another model, data, site or settings; choose "
-            "another folder, or delete it"
+            f"{path.parent} holds a training with another model, data, site or settings: "
+            f"{differences(state['made_by'], made_by)}; choose another folder, or delete it"
         )
     trainer.sae.load_state_dict(_part(tensors, "sae."))
-    for name, parameter in trainer.sae.named_parameters():
-        found = {
-            key.split(".", 2)[1]: value
-            for key, value in tensors.items()
-            if key.startswith("optimizer.") and key.split(".", 2)[2] == name
-        }
-        # Adam's step count stays on the CPU; its moments go where the parameter is.
-        trainer.optimizer.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device)
-            for key, value in found.items()
-        }
+    parameters = dict(trainer.sae.named_parameters())
+    put_optimizer_tensors(parameters, trainer.optimizer, _part(tensors, "optimizer."))
     for group, lr in zip(trainer.optimizer.param_groups, state["lr"], strict=True):
         group["lr"] = lr
     trainer.lr_scheduler.load_state_dict(state["lr_scheduler"])

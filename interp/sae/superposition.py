@@ -39,31 +39,50 @@ class SuperpositionError(SaeError):
 
 @dataclass(frozen=True, eq=False)
 class Superposition:
-    """How many features a site carries.
+    """How many features a site carries, by the number of activations they are counted in.
 
     Attributes:
-        features: F, the mean over seeds.
-        by_seed: F of each seed's SAE.
-        interval: 95% bootstrap interval of F over groups of activations, by the percentile of
-            resamples, for the SAEs as they are: it holds sampling, not fitting. None where there
-            is one group only.
         d_in: Dimensions.
-        d_sae: Latents of the SAE: F cannot exceed it.
-        n: Activations.
-        by_size: Sample size → F of SAEs fitted to so many activations, one a seed. Still rising at
+        d_sae: Latents of the SAEs: F cannot exceed it.
+        by_size: Number of activations → F of SAEs fitted to so many, one a seed. Still rising at
             the end, F is a lower estimate.
-        explained_variance: Of each seed's SAE. Where it is low, F is about what the SAE found and
-            not about the site.
+        intervals: Number of activations → 95% bootstrap interval of the mean F over groups of
+            activations, by the percentile of resamples, for the SAEs as they are: it holds
+            sampling, not fitting. None where there is one group only.
+        explained: Number of activations → share of their variance that each seed's SAE explains.
+            Where it is low, F is about what the SAE found and not about the site.
     """
 
-    features: float
-    by_seed: tuple[float, ...]
-    interval: tuple[float, float] | None
     d_in: int
     d_sae: int
-    n: int
     by_size: dict[int, tuple[float, ...]]
-    explained_variance: tuple[float, ...]
+    intervals: dict[int, tuple[float, float] | None]
+    explained: dict[int, tuple[float, ...]]
+
+    @property
+    def n(self) -> int:
+        """Activations in all."""
+        return max(self.by_size)
+
+    @property
+    def by_seed(self) -> tuple[float, ...]:
+        """F of each seed's SAE, on all activations."""
+        return self.by_size[self.n]
+
+    @property
+    def features(self) -> float:
+        """F on all activations, the mean over seeds."""
+        return float(np.mean(self.by_seed))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of F on all activations."""
+        return self.intervals[self.n]
+
+    @property
+    def explained_variance(self) -> tuple[float, ...]:
+        """Of each seed's SAE, on all activations."""
+        return self.explained[self.n]
 
     @property
     def ratio(self) -> float:
@@ -73,38 +92,46 @@ class Superposition:
     @property
     def doubt(self) -> str | None:
         """Why F may say little here, or None."""
-        worst = min(self.explained_variance)
-        if worst >= CALIBRATED_FROM:
-            return None
-        return (
-            f"a tied SAE explains {worst:.2f} of the variance only; the toy models on which the "
-            f"count was tried had {CALIBRATED_FROM} and more: F counts what was found"
-        )
+        return doubt_of(min(self.explained_variance))
 
     def frame(self) -> pd.DataFrame:
-        """One row a sample size and seed (counted from 0)."""
+        """One row a number of activations and seed (counted from 0); intervals are of the mean."""
         import pandas as pd
 
         return pd.DataFrame(
             [
-                {"n": n, "seed": i, "features": f, "ratio": f / self.d_in}
+                {
+                    "n": n,
+                    "seed": i,
+                    "features": f,
+                    "ratio": f / self.d_in,
+                    "low": None if (ends := self.intervals[n]) is None else ends[0],
+                    "high": None if ends is None else ends[1],
+                    "explained_variance": explained,
+                }
                 for n, values in self.by_size.items()
-                for i, f in enumerate(values)
+                for i, (f, explained) in enumerate(zip(values, self.explained[n], strict=True))
             ]
         )
 
     def figure(self) -> Figure:
-        """Draw F against the number of samples, a line a seed."""
-        from interp.plots.arms import learning_curves
+        """Draw F against the number of activations: the mean, its interval, a point a seed."""
+        from interp.plots.superposition import sample_curves
 
-        sizes = sorted(self.by_size)
-        lines = zip(*(self.by_size[n] for n in sizes), strict=True)
-        return learning_curves(
-            {"a seed each": [(sizes, line) for line in lines]},
-            x_label="activations",
-            y_label="effective features",
-            title=f"{self.features:.1f} features in {self.d_in} dimensions",
+        return sample_curves(
+            {"this site": (self.by_size, self.intervals)},
+            title=f"{self.features:.1f} effective features in {self.d_in} dimensions",
         )
+
+
+def doubt_of(explained: float) -> str | None:
+    """Why a count says little where SAEs explain so little of the variance, or None."""
+    if explained >= CALIBRATED_FROM:
+        return None
+    return (
+        f"a tied SAE explains {explained:.2f} of the variance only; the toy models on which the "
+        f"count was tried had {CALIBRATED_FROM} and more: F counts what was found"
+    )
 
 
 def effective_features(mass: Float[Tensor, "*set d_sae"]) -> Float[Tensor, "*set"]:
@@ -170,6 +197,7 @@ def count_features(
     sizes: Sequence[int] | None = None,
     l1: float = 0.3,
     steps: int = 1500,
+    batch: int = 256,
     seed: int = 0,
 ) -> Superposition:
     """Count the effective features of a set of activations.
@@ -181,8 +209,11 @@ def count_features(
         seeds: Of the SAEs, three at least.
         sizes: Sample sizes of the curve; a quarter, a half and all of them where None. All of
             them are always among these.
-        l1: λ of the tied SAE. The calibration holds for its default.
+        l1: λ of the tied SAE. The calibration holds for its default, at sites of some dimensions;
+            at wide ones, where activations are made of many features each, nothing outweighs it
+            and ``doubt`` says so: give less, and compare under one λ only.
         steps: Of each fit.
+        batch: Activations a step.
         seed: Decides which samples the smaller sizes hold, and the bootstrap.
 
     Raises:
@@ -200,31 +231,26 @@ def count_features(
             f"{n} activations"
         )
     d_sae = d_sae or 8 * d_in
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).to(x.device)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    labels = list(range(n)) if groups is None else list(groups)
     by_size: dict[int, tuple[float, ...]] = {}
-    fitted: list[TiedSae] = []
+    intervals: dict[int, tuple[float, float] | None] = {}
+    explained: dict[int, tuple[float, ...]] = {}
     for size in sizes:
-        part = x[order[:size]] if size < n else x
-        fitted = fit_tied(part[None], d_sae=d_sae, seeds=seeds, l1=l1, steps=steps)[0]
+        rows = order[:size] if size < n else torch.arange(n)
+        part = x[rows.to(x.device)]
+        fitted = fit_tied(part[None], d_sae=d_sae, seeds=seeds, l1=l1, steps=steps, batch=batch)[0]
         by_size[size] = tuple(features_of(sae, part) for sae in fitted)
-    return Superposition(
-        features=float(np.mean(by_size[n])),
-        by_seed=by_size[n],
-        interval=_interval(fitted, x, groups, seed=seed),
-        d_in=d_in,
-        d_sae=d_sae,
-        n=n,
-        by_size=by_size,
-        explained_variance=tuple(sae.explained_variance for sae in fitted),
-    )
+        intervals[size] = _interval(fitted, part, [labels[i] for i in rows.tolist()], seed=seed)
+        explained[size] = tuple(sae.explained_variance for sae in fitted)
+    return Superposition(d_in, d_sae, by_size, intervals, explained)
 
 
 @torch.no_grad()
 def _interval(
-    saes: Sequence[TiedSae], x: Tensor, groups: Sequence[object] | None, *, seed: int
+    saes: Sequence[TiedSae], x: Tensor, labels: Sequence[object], *, seed: int
 ) -> tuple[float, float] | None:
     """Percentiles of the mean F over seeds, groups drawn with replacement."""
-    labels = list(range(len(x))) if groups is None else list(groups)
     number = {label: i for i, label in enumerate(dict.fromkeys(labels))}
     if len(number) < 2:
         return None

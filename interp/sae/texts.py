@@ -22,6 +22,7 @@ from interp.models import Examples, Model
 from interp.models.sampling import own_text
 from interp.sae.dictionary import SaeError
 from interp.sae.offline import hub_or_cache
+from interp.sae.overlap import apart
 
 log = logging.getLogger(__name__)
 
@@ -65,29 +66,78 @@ def read_data(
     context = min(context, model.n_ctx)
     rows_wanted = (-(-n_train // context), max(1, -(-n_held_out // context)))
     path = Path(source)
-    if found := _OWN.fullmatch(str(source)):
-        limit = min(n_train, int(found.group(1) or n_train))
-        rows_wanted = (-(-limit // context), rows_wanted[1])
-        made = own_text(
-            model,
-            n=sum(rows_wanted),
-            length=context - (model.bos_id is not None),
-            generator=torch.Generator().manual_seed(seed),
-        )
+    if own := _own_tokens(source, n_train):
+        wanted = -(-own // context)
+        made = _own(model, wanted + rows_wanted[1], context, seed=seed)
         first = rows_wanted[1]
-        return _apart(made.select(range(first, len(made))), made.select(range(first)))
+        parts = made.select(range(first, len(made))), made.select(range(first))
+    elif path.suffix == ".npy":
+        examples = _from_ids(model, path, seed=seed)
+        share = min(0.5, n_held_out / examples.tokens.numel())
+        parts = examples.split(1 - share, seed=seed)
+    else:
+        texts, name = _open(model, source), path.name or str(source)
+        parts = _packed(model, texts, context, rows_wanted, name=name)
+    return apart(*parts, marks=model.bos_id is not None)
+
+
+def read_rows(
+    model: Model, source: str | Path, *, context: int = 128, n: int, seed: int = 0
+) -> Examples:
+    """Read rows of so many tokens in all, or of as many as there are, none of them held out.
+
+    Args:
+        model: Its tokenizer reads texts.
+        source: As in ``read_data``.
+        context: Tokens a row; the model's own limit where that is less.
+        n: Tokens wanted.
+        seed: Of the model's own text, and of which rows of ids are taken.
+
+    Raises:
+        SaeError: no such file or data set, or no row in it.
+    """
+    context = min(context, model.n_ctx)
+    path = Path(source)
+    if own := _own_tokens(source, n):
+        return _own(model, -(-own // context), context, seed=seed)
     if path.suffix == ".npy":
-        return _from_ids(model, path, n_held_out, seed=seed)
+        examples = _from_ids(model, path, seed=seed)
+        order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
+        return examples.select(order[: -(-n // examples.tokens.shape[1])])
+    packer, wanted, name = _Packer(model, context), -(-n // context), path.name or str(source)
+    for text in _open(model, source):
+        packer.add(text, enough=wanted)
+        if len(packer.rows) >= wanted:
+            break
+    return packer.examples(name)
+
+
+def _own_tokens(source: str | Path, wanted: int) -> int | None:
+    """How many tokens of its own text a model is asked for; None where the source is another."""
+    found = _OWN.fullmatch(str(source))
+    return None if found is None else max(1, min(wanted, int(found.group(1) or wanted)))
+
+
+def _own(model: Model, n: int, context: int, *, seed: int) -> Examples:
+    return own_text(
+        model,
+        n=n,
+        length=context - (model.bos_id is not None),
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def _open(model: Model, source: str | Path) -> Iterator[str]:
     if model.tokenizer is None:
         raise SaeError(
             f"{model.spec.name} has no tokenizer to read {source} with; give token ids as an .npy "
             "file, or 'own'"
         )
-    texts = _texts(path) if path.exists() else _from_hub(str(source))
-    return _packed(model, texts, context, rows_wanted, name=path.name or str(source))
+    path = Path(source)
+    return _texts(path) if path.exists() else _from_hub(str(source))
 
 
-def _from_ids(model: Model, path: Path, n_held_out: int, *, seed: int) -> tuple[Examples, Examples]:
+def _from_ids(model: Model, path: Path, *, seed: int) -> Examples:
     try:
         ids = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -99,29 +149,7 @@ def _from_ids(model: Model, path: Path, n_held_out: int, *, seed: int) -> tuple[
         )
     tokens = torch.from_numpy(ids.astype(np.int64))
     model.check_tokens(tokens)
-    examples = Examples(tokens=tokens, name=path.name, seed=seed)
-    share = min(0.5, n_held_out / tokens.numel())
-    return _apart(*examples.split(1 - share, seed=seed))
-
-
-def _apart(train: Examples, held_out: Examples) -> tuple[Examples, Examples]:
-    """Leave out held-out rows that are also trained on, as in text that repeats itself."""
-    seen = {row.tobytes() for row in train.tokens.numpy()}
-    kept = [i for i, row in enumerate(held_out.tokens.numpy()) if row.tobytes() not in seen]
-    twice = len(held_out) - len(kept)
-    if not kept:
-        raise SaeError(
-            f"{held_out.name} repeats itself: all {twice} held-out rows are also trained on, so "
-            "that none is left to evaluate on; give text that varies more"
-        )
-    if twice:
-        log.warning(
-            "%d of %d held-out rows of %s are also trained on and were left out",
-            twice,
-            len(held_out),
-            held_out.name,
-        )
-    return train, held_out.select(kept)
+    return Examples(tokens=tokens, name=path.name, seed=seed)
 
 
 def _packed(
@@ -135,28 +163,29 @@ def _packed(
     """Whole texts to one side or the other; a single text is cut in two."""
     packers = (_Packer(model, context), _Packer(model, context))
     every = max(2, round(sum(rows_wanted) / rows_wanted[1]))
+    # Were there one text only, both sides must come out of it.
+    enough = (sum(rows_wanted), rows_wanted[1])
     for i, text in enumerate(texts):
         held = i % every == 1  # the second, so that a single text is trained on
         # Where there is enough of one side, the other takes everything.
-        packer = packers[held] if len(packers[held].rows) < rows_wanted[held] else packers[not held]
-        packer.add(text, enough=rows_wanted[packer is packers[1]])
+        held ^= len(packers[held].rows) >= rows_wanted[held]
+        packers[held].add(text, enough=enough[held])
         if all(len(p.rows) >= n for p, n in zip(packers, rows_wanted, strict=True)):
             break
-    train, held_out = (p.rows for p in packers)
-    if not held_out and len(train) >= 2:
-        n = min(rows_wanted[1], max(1, len(train) // 10))
-        train, held_out = train[:-n], train[-n:]
-    if not train or not held_out:
+    train, held_out = packers
+    if not held_out.rows and len(train.rows) >= 2:
+        n = len(train.rows) - rows_wanted[0]
+        if n < rows_wanted[1]:  # not enough for both
+            n = min(rows_wanted[1], max(1, len(train.rows) // 10))
+        held_out.rows = train.rows[-n:]
+        del train.rows[-n:]
+    del train.rows[rows_wanted[0] :]
+    if not train.rows or not held_out.rows:
         raise SaeError(
-            f"{name} gives {len(train)} rows of {context} tokens; expected two at least: give more "
-            "text, or a smaller context"
+            f"{name} gives {len(train.rows)} rows of {context} tokens; expected two at least: give "
+            "more text, or a smaller context"
         )
-    made = []
-    for rows in (train, held_out):
-        tokens = torch.from_numpy(np.stack(rows).astype(np.int64))
-        model.check_tokens(tokens)
-        made.append(Examples(tokens=tokens, name=name))
-    return _apart(made[0], made[1])
+    return train.examples(name), held_out.examples(name)
 
 
 class _Packer:
@@ -164,6 +193,7 @@ class _Packer:
 
     def __init__(self, model: Model, context: int) -> None:
         assert model.tokenizer is not None
+        self._model = model
         self._encode: Callable[..., Any] = model.tokenizer.encode
         self._bos = [] if model.bos_id is None else [model.bos_id]
         self._room = context - len(self._bos)
@@ -180,6 +210,19 @@ class _Packer:
                 if len(self.rows) >= enough:
                     return
         self._left += self._bos
+
+    def examples(self, name: str) -> Examples:
+        """The rows.
+
+        Raises:
+            SaeError: there are none.
+        """
+        if not self.rows:
+            wide = self._room + len(self._bos)
+            raise SaeError(f"{name} gives 0 rows of {wide} tokens; give more text")
+        tokens = torch.from_numpy(np.stack(self.rows).astype(np.int64))
+        self._model.check_tokens(tokens)
+        return Examples(tokens=tokens, name=name)
 
 
 def _pieces(text: str) -> Iterator[str]:

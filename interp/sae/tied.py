@@ -20,6 +20,10 @@ from torch import Tensor
 from interp.hooks.progress import progress
 from interp.sae.dictionary import SaeError
 
+# Weights of unit rows, and what they read, are of the order 1/√d_in: the rate goes with them, or
+# Adam takes every latent below zero within some ten steps. Five dimensions are the calibration's.
+_RATE, _DIMENSIONS = 5e-3, 5
+
 # Norms below this share of the largest are zero: the input was nothing.
 _NOTHING = 1e-6
 
@@ -61,7 +65,7 @@ def fit_tied(
     l1: float = 0.3,
     steps: int = 1500,
     batch: int = 256,
-    lr: float = 5e-3,
+    lr: float | None = None,
 ) -> list[list[TiedSae]]:
     """Fit tied SAEs to several sets of activations at once, some seeds each.
 
@@ -72,7 +76,8 @@ def fit_tied(
         l1: λ, for activations of root mean square norm one.
         steps: Of Adam.
         batch: Activations a step.
-        lr: Learning rate, constant for the first half and then falling to zero.
+        lr: Learning rate, constant for the first half and then falling to zero; .005 in five
+            dimensions and less in more, as 1/√d_in, where None.
 
     Returns:
         For each set, an SAE a seed.
@@ -87,6 +92,7 @@ def fit_tied(
         )
     scale = typical_norm(x)
     scaled = x.float() / scale[:, None, None]
+    lr = lr or _RATE * (_DIMENSIONS / x.shape[2]) ** 0.5
     fitted = [
         _fit(scaled, d_sae=d_sae, l1=l1, steps=steps, batch=batch, lr=lr, seed=s) for s in seeds
     ]

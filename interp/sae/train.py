@@ -2,25 +2,30 @@
 
 Seeded end to end without touching the caller's random state; checkpointed, so that an interrupted
 training goes on to the very same loss curve; saved in sae-lens' format; evaluated as reloaded.
+
+SAEBench (tried: sae-bench 0.6.0, its ``core`` evaluation, offline) takes ``SAE.load_from_disk``
+of the folder as a custom SAE: ``load_and_format_sae("mine", sae, "cpu")`` finds hook, layer
+and model in the metadata, and ``run_evals`` wants the model's bridge and an ``ActivationsStore``.
+Its command lines load models by their Hugging Face name themselves.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.hooks import KINDS, Site
+from interp.hooks import Site
 from interp.hooks.progress import progress
 from interp.models import Examples, Model
+from interp.models.trainings import differences
 from interp.sae.checkpoint import load_checkpoint, save_checkpoint
 from interp.sae.dictionary import Dictionary, SaeError, site_width
 from interp.sae.evaluate import evaluate_sae
@@ -36,6 +41,7 @@ from interp.sae.files import (
 )
 from interp.sae.interrupts import interrupts_held
 from interp.sae.load import load_sae
+from interp.sae.saying import card_of, made_by, metadata_of
 from interp.sae.settings import SaeSettings
 from interp.sae.stream import ActivationStream
 from interp.sae.trainer import estimate_scale, finish, new_trainer, own_randomness, step
@@ -122,22 +128,22 @@ def train_sae(
         seed=settings.seed,
         skip_bos=settings.skip_bos,
     )
-    made_by = _made_by(model, examples, held_out, site, settings)
+    told = made_by(model, examples, held_out, site, settings)
     if folder.exists() and not folder.is_dir():
         raise SaeError(f"{folder} is a file; give a folder to write")
     if not (folder / CARD).is_file():
         with own_randomness(settings.seed, model.device):
-            curve = _train(stream, settings, folder, made_by)
+            curve = _train(stream, settings, folder, told)
         dictionary = load_sae(folder, model=model)
         evaluation = evaluate_sae(model, dictionary, held_out, skip_bos=settings.skip_bos)
         evaluation.save(folder)
         write_tensors(folder / CURVE, curve, {})
-        write_json(folder / CARD, _card(dictionary, evaluation, settings, made_by))
+        write_json(folder / CARD, card_of(dictionary, evaluation, settings, decided_by=told))
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    elif read_json(folder / CARD).get("made_by") != made_by:
+    elif (begun := json.dumps(read_json(folder / CARD).get("made_by"), sort_keys=True)) != told:
         raise SaeError(
-            f"{folder} holds an SAE of another model, data, site or settings; choose another "
-            "folder, or delete it"
+            f"{folder} holds an SAE of another model, data, site or settings: "
+            f"{differences(begun, told)}; choose another folder, or delete it"
         )
     return read_trained(folder, model=model)
 
@@ -161,7 +167,7 @@ def read_trained(folder: Path | str, *, model: Model | None = None) -> TrainedSa
 
 
 def _train(
-    stream: ActivationStream, settings: SaeSettings, folder: Path, made_by: str
+    stream: ActivationStream, settings: SaeSettings, folder: Path, told: str
 ) -> dict[str, Tensor]:
     """Train to the end and write sae-lens' files; return the curve."""
     trainer = new_trainer(
@@ -169,14 +175,14 @@ def _train(
         stream.batches(),
         d_in=stream.d_in,
         device=stream.model.device,
-        metadata=_metadata(stream, settings),
+        metadata=metadata_of(stream, settings),
     )
     # Not before: what sae-lens refuses leaves no folder behind.
     fresh = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     drawn, curve = 0, dict[str, Tensor]()
     if (folder / CHECKPOINT).is_file():
-        drawn, curve = load_checkpoint(folder / CHECKPOINT, trainer, made_by=made_by)
+        drawn, curve = load_checkpoint(folder / CHECKPOINT, trainer, made_by=told)
         log.info("training goes on after step %d of %d", trainer.n_training_steps, settings.n_steps)
     elif strange := [p.name for p in folder.iterdir() if not p.name.startswith(".")]:
         raise SaeError(
@@ -195,7 +201,7 @@ def _train(
             curve[name] = torch.cat([curve[name], part]) if name in curve else part
         seen.clear()
         save_checkpoint(
-            folder / CHECKPOINT, trainer, made_by=made_by, drawn=batches.drawn, curve=curve
+            folder / CHECKPOINT, trainer, made_by=told, drawn=batches.drawn, curve=curve
         )
 
     total, start = settings.n_steps, trainer.n_training_steps
@@ -248,53 +254,3 @@ def _require_finite(
     raise SaeError(
         f"the loss is no longer finite, {kept} with a smaller lr than {settings.lr:g}{advice}"
     )
-
-
-def _metadata(stream: ActivationStream, settings: SaeSettings) -> dict[str, Any]:
-    """What the SAE says of itself, in sae-lens' words and in ours."""
-    model, examples, site = stream.model, stream.examples, stream.site
-    said = {
-        "model_name": model.spec.name,
-        "hook_name": KINDS[site.kind].hook.format(layer=site.layer),
-        "context_size": int(examples.lengths.max()),
-        "prepend_bos": model.bos_id is not None,
-        "dataset_path": examples.name,
-        "model_fingerprint": model.fingerprint,
-        "data_hash": examples.hash,
-        "site": str(site),
-        "skip_bos": settings.skip_bos,
-        "seed": settings.seed,
-    }
-    return said if site.head is None else {**said, "hook_head_index": site.head}
-
-
-def _made_by(
-    model: Model, examples: Examples, held_out: Examples, site: Site, settings: SaeSettings
-) -> str:
-    decides = {k: v for k, v in asdict(settings).items() if k != "checkpoint_every"}
-    told = [model.fingerprint, examples.hash, held_out.hash, str(site), decides]
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _card(
-    sae: Dictionary, evaluation: Evaluation, settings: SaeSettings, made_by: str
-) -> dict[str, Any]:
-    import sae_lens
-
-    return {
-        "summary": f"{settings.arch} SAE of {sae.metadata.get('model_name')} at {sae.site}",
-        "site": str(sae.site),
-        "d_in": sae.d_in,
-        "d_sae": sae.d_sae,
-        "trained_as": settings.arch,
-        "saved_as": sae.architecture,
-        "model": sae.metadata.get("model_name"),
-        "model_fingerprint": sae.fingerprint,
-        "data": sae.metadata.get("dataset_path"),
-        "data_hash": sae.metadata.get("data_hash"),
-        "settings": asdict(settings),
-        "steps": settings.n_steps,
-        "measured": evaluation.metrics(),
-        "sae_lens": sae_lens.__version__,
-        "made_by": made_by,
-    }

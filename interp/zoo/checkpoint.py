@@ -12,7 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
+from interp.models.trainings import differences, optimizer_tensors, put_optimizer_tensors
 from interp.zoo.cards import replace_file
+
+# Where and how a training runs, which does not change what it is.
+_RUNNING = ("threads", "device", "keep_every", "checkpoint_every")
 
 
 def save_checkpoint(
@@ -31,15 +35,16 @@ def save_checkpoint(
         model: Its parameters.
         optimizers: Their state for each parameter.
         generators: Their states.
-        made_by: What decides the weights; a checkpoint of something else is refused.
+        made_by: What decides the weights, as JSON; a checkpoint of something else is refused.
         state: JSON-safe values, such as the step.
     """
     tensors = {f"generator.{name}": g.get_state() for name, g in generators.items()}
     for name, parameter in model.named_parameters():
         tensors[f"model.{name}"] = parameter.detach()
-        for which, optimizer in optimizers.items():
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{which}.{key}.{name}"] = torch.as_tensor(value)
+    parameters = dict(model.named_parameters())
+    for which, optimizer in optimizers.items():
+        kept = optimizer_tensors(parameters, optimizer)
+        tensors |= {f"optimizer.{which}.{key}": value for key, value in kept.items()}
     metadata = {"made_by": made_by, "state": json.dumps(dict(state))}
     replace_file(path, save(tensors, metadata=metadata))
 
@@ -55,24 +60,41 @@ def load_checkpoint(
     """Put a checkpoint's contents in place and return its state.
 
     Raises:
-        ValueError: the checkpoint was made by something else.
+        ValueError: the checkpoint was made by something else; the message names what differs.
     """
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        if metadata.get("made_by") != made_by:
+        found = metadata.get("made_by", "")
+        if _deciding(found) != _deciding(made_by):
             raise ValueError(
-                f"{path} was made by another recipe or corpus: expected {made_by}, found "
-                f"{metadata.get('made_by')}; delete it to start afresh, or train elsewhere."
+                f"{path} was made by another recipe or corpus: "
+                f"{differences(_deciding(found), _deciding(made_by))}; give what it was begun "
+                "with, delete it to start afresh, or train elsewhere"
             )
         for name, generator in generators.items():
             generator.set_state(file.get_tensor(f"generator.{name}"))
         parameters = dict(model.named_parameters())
         for name, parameter in parameters.items():
             parameter.data.copy_(file.get_tensor(f"model.{name}"))
-        for key in file.keys():  # noqa: SIM118 (not a dict)
-            if key.startswith("optimizer."):
-                _, which, entry, name = key.split(".", 3)
-                parameter = parameters[name]
-                optimizers[which].state[parameter][entry] = file.get_tensor(key)
+        for which, optimizer in optimizers.items():
+            prefix = f"optimizer.{which}."
+            kept = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118 (not a dict)
+            tensors = {key.removeprefix(prefix): file.get_tensor(key) for key in kept}
+            put_optimizer_tensors(parameters, optimizer, tensors)
     state: dict[str, Any] = json.loads(metadata["state"])
     return state
+
+
+def _deciding(made_by: str) -> str:
+    """What decides a training, without what only says how it is run."""
+    try:
+        told = json.loads(made_by)
+    except ValueError:
+        return made_by
+    return json.dumps(_without_running(told), sort_keys=True)
+
+
+def _without_running(told: Any) -> Any:
+    if not isinstance(told, dict):
+        return told
+    return {name: _without_running(x) for name, x in told.items() if name not in _RUNNING}

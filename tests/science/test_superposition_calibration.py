@@ -9,7 +9,7 @@ import torch
 
 from interp.sae import SaeSettings
 from interp.sae.calibration import calibrate, count_sae_lens, count_tied
-from interp.sae.superposition import SuperpositionError
+from interp.sae.superposition import SuperpositionError, count_features
 from interp.sae.toys import ToyFamily, train_toys
 
 
@@ -76,3 +76,70 @@ def test_the_reference_is_exact_where_it_can_be_said():
     weight = torch.zeros(1, 5, 20)
     weight[0, torch.arange(5), torch.arange(5)] = 2.0
     assert float(ToyFamily((1.0,), weight).features) == pytest.approx(5)
+
+
+def test_planted_features_are_counted_at_a_site(load_tiny):
+    """Tokens of an embedding that repeats few directions, or many: features by construction."""
+    from interp.hooks import capture
+    from interp.models import Examples
+
+    model = load_tiny("native")
+    tokens = torch.randint(0, 24, (60, 10), generator=torch.Generator().manual_seed(0))
+    rows = Examples(tokens=tokens)
+
+    def counted(n):
+        directions = torch.eye(16)[torch.arange(29) % n]
+        with torch.no_grad():
+            model.bridge.W_E.copy_(directions)
+        x = capture(model, rows, "embed")["embed"].flatten(0, 1)
+        return count_features(x, sizes=(), steps=400)
+
+    before = model.bridge.W_E.detach().clone()
+    try:
+        found = {n: counted(n) for n in (1, 4, 12)}
+    finally:
+        with torch.no_grad():
+            model.bridge.W_E.copy_(before)
+    # Four latents or so share a direction, being 8 a dimension: numbers go by their ratios.
+    assert 2 < found[4].features / found[1].features < 8
+    assert 2 < found[12].features / found[4].features < 5
+    assert found[4].doubt is None and found[12].doubt is None
+
+
+@pytest.fixture(scope="module")
+def neurons():
+    """What some neurons of the two bundled models of modular addition hold, on some pairs."""
+    from interp.hooks import capture
+    from interp.models import load_model
+    from interp.zoo.modular.tables import modular_addition
+
+    pairs = modular_addition(113).examples()
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))
+    chosen = pairs.select(order[:1500])
+    found = {}
+    for name in ("modular-113", "modular-113-memoriser"):
+        held = capture(load_model(f"zoo:{name}"), chosen, "L0.mlp_post", positions=-1)
+        found[name] = held["L0.mlp_post"].flatten(1)[:, :64]
+    return found
+
+
+def test_a_model_that_grokked_carries_fewer_features_than_its_memorising_twin(neurons):
+    counts = {
+        name: count_features(x, sizes=(), d_sae=128, l1=0.03, steps=500, batch=64)
+        for name, x in neurons.items()
+    }
+    grokked, memoriser = counts["modular-113"], counts["modular-113-memoriser"]
+    assert max(grokked.by_seed) < min(memoriser.by_seed)
+    # The reverse of a difference in fit alone: the one that is fitted better has fewer.
+    assert min(grokked.explained_variance) > max(memoriser.explained_variance)
+
+
+def test_activations_dealt_out_alike_count_alike(neurons):
+    # The negative control: two halves of one model's activations.
+    x = neurons["modular-113"]
+    halves = [
+        count_features(part, d_sae=128, sizes=(), l1=0.03, steps=300, batch=64)
+        for part in (x[:750], x[750:])
+    ]
+    one, other = (half.features for half in halves)
+    assert one == pytest.approx(other, rel=0.15)

@@ -164,8 +164,23 @@ def test_an_interrupted_training_ends_the_same(tmp_path):
     assert [look.step for look in second.history] == [0, 5, 10, 15, 20, 25]
     assert second.history == whole.history
     other = new_training(dataclasses.replace(config, lr=0.1))
-    with pytest.raises(ValueError, match="another recipe"):
+    with pytest.raises(
+        ValueError, match=r"another recipe or corpus: lr \(begun with .*, now 0.1\);"
+    ):
         other.load(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"threads": 2}, {"keep_every": 3}, {"least_test_accuracy": 0.5}, {"steps": 99}]
+)
+def test_what_does_not_change_the_training_may_change_on_the_way(changes, tmp_path):
+    config = ModularConfig(p=11, d_model=8, d_mlp=8, steps=4, look_every=2)
+    begun = new_training(config)
+    begun.run(until=2)
+    begun.save(tmp_path / "c.safetensors")
+    again = new_training(dataclasses.replace(config, **changes))
+    again.load(tmp_path / "c.safetensors")
+    assert again.step == 2
 
 
 def test_a_training_that_diverges_says_so():

@@ -202,8 +202,10 @@ def test_a_finished_training_is_read_and_another_is_refused(trained, tiny, rows,
     again = train_sae(tiny, rows, "L1.resid_post", out=trained.folder, settings=SMALL)
     assert again.evaluation.metrics() == trained.evaluation.metrics()
     assert read_trained(trained.folder).settings == SMALL
-    with pytest.raises(SaeError, match="another model, data, site or settings"):
+    with pytest.raises(SaeError, match=r'site \(begun with "L1.resid_post", now "L0.resid_post"\)'):
         train_sae(tiny, rows, "L0.resid_post", out=trained.folder, settings=SMALL)
+    with pytest.raises(SaeError, match=r"settings: lr \(begun with 0.003, now 0.01\); choose"):
+        train_sae(tiny, rows, "L1.resid_post", out=trained.folder, settings=replace(SMALL, lr=1e-2))
 
 
 def test_the_card_says_what_it_is(trained, tiny):

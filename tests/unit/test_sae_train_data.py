@@ -10,7 +10,7 @@ import torch
 
 from interp.models import load_model
 from interp.sae import SaeError
-from interp.sae.texts import read_data
+from interp.sae.texts import read_data, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,37 @@ def test_held_out_rows_that_are_trained_on_are_left_out(model, tmp_path, caplog)
         words(11, seed=9, low=20), add_special_tokens=False
     )
     assert "2 of 3 held-out rows of a.txt are also trained on and were left out" in caplog.text
+
+
+def test_text_that_repeats_itself_out_of_step_is_refused(model, tmp_path):
+    # A period of 97 words and rows of 23: no row is ever the same as another.
+    (tmp_path / "a.txt").write_text(" ".join([words(97)] * 30))
+    with pytest.raises(SaeError, match=r"repeats itself: all \d+ held-out rows"):
+        read_data(model, tmp_path / "a.txt", context=24, n_train=480, n_held_out=240)
+    (tmp_path / "b.txt").write_text(words(3000))
+    train, held_out = read_data(model, tmp_path / "b.txt", context=24, n_train=480, n_held_out=240)
+    assert (len(train), len(held_out)) == (20, 10)
+
+
+def test_a_single_text_gives_both_sides_what_was_asked_for(model, tmp_path):
+    (tmp_path / "a.txt").write_text(words(5000))
+    train, held_out = read_data(model, tmp_path / "a.txt", context=20, n_train=400, n_held_out=100)
+    assert (len(train), len(held_out)) == (20, 5)
+    assert not {tuple(row) for row in train.tokens.tolist()} & {
+        tuple(row) for row in held_out.tokens.tolist()
+    }
+
+
+def test_rows_without_anything_held_out(model, tmp_path):
+    (tmp_path / "a.txt").write_text(words(500))
+    rows = read_rows(model, tmp_path / "a.txt", context=12, n=100)
+    assert rows.tokens.shape == (9, 12)
+    np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(0, 29, (40, 9)))
+    assert len(read_rows(model, tmp_path / "ids.npy", n=45)) == 5
+    assert len(read_rows(model, "own", context=8, n=80)) == 10
+    (tmp_path / "short.txt").write_text("w3 w4")
+    with pytest.raises(SaeError, match="0 rows of 12 tokens; give more text"):
+        read_rows(model, tmp_path / "short.txt", context=12, n=100)
 
 
 @pytest.mark.parametrize("n", [0, -5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -97,7 +98,11 @@ def test_curves_intervals_and_tables():
     assert 1 <= low <= high <= 9
     assert len(found.frame()) == 9
     assert (found.doubt is None) == (min(found.explained_variance) >= 0.6)
-    assert "explains 0.10" in replace(found, explained_variance=(0.9, 0.1, 0.9)).doubt
+    assert set(found.intervals) == set(found.by_size) == set(found.explained)
+    frame = found.frame()
+    assert (frame["low"] <= frame["high"]).all() and set(frame["seed"]) == {0, 1, 2}
+    doubtful = replace(found, explained={**found.explained, 600: (0.9, 0.1, 0.9)})
+    assert "explains 0.10" in doubtful.doubt
     found.figure()
     assert count_features(x, groups=[0] * 600, d_sae=9, steps=5).interval is None
 
@@ -129,31 +134,131 @@ def test_toy_models_refuse_densities_that_cannot_be():
         train_toys([0.5, 0.0])
 
 
-def test_the_study_leaves_its_folder(tmp_path):
+def test_wide_activations_do_not_silence_every_latent():
+    # Two hundred dimensions: with the rate of five, Adam takes all latents below zero at once.
+    x = draw(1, 300, 200).relu()
+    assert fit_tied(x, d_sae=100, seeds=(0,), steps=60, l1=0.02)[0][0].encode(x[0]).any()
+
+
+TINY = {"toys": 4, "toy_steps": 60, "sae_steps": 40, "samples": 600, "site_steps": 10}
+
+
+def run_study(out, **changes):
     from experiments import superposition as study
     from interp.configs import build
     from interp.runs import Run
 
-    tiny = {**study.PRESETS["smoke"], "toys": 4, "toy_steps": 60, "sae_steps": 40}
-    config = build(study.Config, {**tiny, "compare": ["standard"], "samples": 600})
+    config = build(study.Config, {**study.PRESETS["smoke"], **TINY, **changes})
     study.check(config)
-    with Run.create("superposition", config, out=tmp_path / "run") as run:
+    with Run.create("superposition", config, out=out) as run:
         study.run(config, run)
-    done = Run.open(tmp_path / "run")
+    done = Run.open(out)
     assert done.status == "done"
+    study.report(done)
+    return done
+
+
+def test_the_study_follows_two_trainings(tmp_path):
+    done = run_study(
+        tmp_path / "run",
+        compare=["standard"],
+        p=11,
+        training_steps=30,
+        d_mlp=16,
+        activations=100,
+    )
     assert list(done.table("calibration")["kind"]) == ["tied", "standard"]
     assert len(done.table("toys")) == 4
-    assert "r = " in done.metrics["headline"] and done.metrics["conclusion"]
-    assert (tmp_path / "run" / "figures" / "features_tied.png").is_file()
-    study.report(done)
+    moments = done.table("moments")
+    assert set(moments["training"]) == {"decayed", "memoriser"}
+    assert (moments.groupby(["training", "step"])["seed"].nunique() == 3).all()
+    assert moments.groupby("training")["step"].nunique().tolist() == [3, 3]
+    samples = done.table("samples")
+    own = samples[samples["subject"] == "decayed"]
+    assert sorted(own["n"].unique()) == [25, 50, 100] and own["low"].notna().all()
+    ends = moments[(moments["training"] == "decayed") & (moments["step"] == 30)]
+    assert ends["features"].tolist() == own[own["n"] == 100]["features"].tolist()
+    assert "has not grokked" in done.metrics["conclusion"]
+    assert "r = " in done.metrics["headline"]
+    for name in ("features_tied", "features_over_training", "samples", "seeds"):
+        assert (tmp_path / "run" / "figures" / f"{name}.png").is_file()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_the_study_counts_at_a_site_of_any_model(tmp_path, tiny_folder):
+    text = tmp_path / "text.txt"
+    text.write_text(" ".join(f"w{i}" for i in np.random.default_rng(0).integers(0, 29, 400)))
+    place = {"model": str(tiny_folder("gpt2")), "data": str(text), "context": 12}
+    done = run_study(tmp_path / "all", site="L1.mlp_post", activations=128, d_sae=24, **place)
+    samples = done.table("samples")
+    assert samples["n"].max() == 128 and samples["features"].between(1, 24).all()
+    assert done.metrics["d_in"] == 80 and len(done.metrics["features"]) == 2
+    assert any("noise like it" in name for name in done.metrics["features"])
+    last = run_study(tmp_path / "last", site="L1.resid_post@-1", activations=64, **place)
+    assert last.table("samples")["n"].max() == 33  # as many rows as the text has
+
+
+def test_noise_has_the_mean_and_covariance_and_nothing_else():
+    from experiments.superposition_counting import _noise_like
+
+    x = torch.randint(0, 2, (20_000, 3), generator=torch.Generator().manual_seed(0)).float()
+    x[:, 1] += x[:, 0]
+    noise = _noise_like(x, seed=0)
+    assert torch.allclose(noise.mean(0), x.mean(0), atol=0.02)
+    assert torch.allclose(torch.cov(noise.T), torch.cov(x.T), atol=0.02)
+    assert len(noise.unique(dim=0)) == 20_000
+
+
+def test_a_difference_that_noise_makes_too_is_called_so():
+    import pandas as pd
+
+    from experiments.superposition_counting import NOISE, Counted
+    from experiments.superposition_report import _on_training
+
+    def end(f):
+        return {"features": f, "seed_low": f - 1, "seed_high": f + 1}
+
+    losses = pd.DataFrame(
+        {
+            "training": ["decayed"] * 2 + ["memoriser"] * 2,
+            "step": [40, 300, 40, 160],
+            "train_accuracy": 1.0,
+            "test_accuracy": [0.2, 1.0, 0.1, 0.2],
+        }
+    )
+    before = pd.DataFrame({"training": "decayed", "step": 40, "features": [129.0, 131.0]})
+    counted = Counted(pd.DataFrame(), before, losses, 128, {})
+    ends = {"decayed": end(100.0), "memoriser": end(110.0)}
+    alike = {f"decayed: {NOISE}": end(105.0), f"memoriser: {NOISE}": end(115.0)}
+    said = _on_training(counted, ends | alike)
+    assert (
+        "(step 40)" in said and "F = 130.0" in said and ": fewer. At the end it has fewer" in said
+    )
+    assert "is enough to make that difference" in said
+    same = {f"decayed: {NOISE}": end(105.0), f"memoriser: {NOISE}": end(105.5)}
+    assert "is enough" not in _on_training(counted, ends | same)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"toys": 3}, {"l1": 0.0}, {"compare": ["topc"]}, {"samples": 10}]
+    ("changes", "message"),
+    [
+        ({"toys": 3}, "toys"),
+        ({"l1": 0.0}, "l1"),
+        ({"site_l1": -1.0}, "site_l1"),
+        ({"compare": ["topc"]}, "compare"),
+        ({"samples": 10}, "samples"),
+        ({"sae_seeds": 2}, "sae_seeds is 2; expected at least 3"),
+        ({"site": "L1.mlp_post"}, "give --model too"),
+        ({"model": "zoo:code-lm"}, "such as --site L3.mlp_post"),
+        ({"model": "zoo:code-lm", "site": "L1.mlp_pots"}, "mlp_post"),
+        ({"model": "zoo:code-ml", "site": "L1.mlp_post"}, "code-lm"),
+        ({"p": 5000}, "p is 5000"),
+        ({"train_fraction": 1.5}, "train_fraction"),
+    ],
 )
-def test_the_study_refuses_what_cannot_run(changes):
+def test_the_study_refuses_what_cannot_run(changes, message):
     from experiments import superposition as study
     from interp.configs import build
 
-    with pytest.raises(ValueError, match=next(iter(changes))):
+    with pytest.raises(ValueError, match=message):
         study.check(build(study.Config, changes))
