@@ -3,7 +3,8 @@
 Trains a small model of a + b mod p that groks and a twin that only memorises, and follows both:
 the dimension of their paths beside random walks, commutators of SGD steps beside random subspaces,
 attention entropy, logit for the size of the weights, directions that the logits depend on; then
-trains on less and less data, from scratch and from the model that has grokked.
+trains on less and less data, from scratch and from the model that has grokked, at several weight
+decays: these should change how fast it goes, and not how much data it takes (Varma et al. 2023).
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Config:
         sizes: Numbers of training pairs to train on, ascending.
         seeds: Models, each with its own split and first weights, for the critical data size.
         continued_steps: Steps that a model which has grokked is trained on fewer pairs.
+        decays: Other weight decays at which less data is tried too. Steps go as one over the decay,
+            since training does.
         moments: Checkpoints at which commutators, attention and interaction directions are read.
         components: Principal components of the path that commutators are held against.
         batch: Pairs in each of a commutator's two batches.
@@ -66,6 +69,7 @@ class Config:
     sizes: tuple[int, ...] = (100, 200, 400, 560, 800)
     seeds: int = 3
     continued_steps: int = 200
+    decays: tuple[float, ...] = (0.5, 2.0)
     moments: int = 8
     components: int = 10
     batch: int = 256
@@ -85,6 +89,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sizes": (80, 500),
         "seeds": 2,
         "continued_steps": 100,
+        "decays": (),
         "moments": 3,
         "components": 5,
         "batch": 64,
@@ -139,6 +144,12 @@ def check(config: Config) -> None:
             f"sizes are {', '.join(map(str, sizes))}; expected two or more, ascending, of the "
             f"{pool} training pairs"
         )
+    decays = (config.weight_decay, *config.decays)
+    if config.decays and (min(decays) <= 0 or len(set(decays)) < len(decays)):
+        raise ValueError(
+            f"weight decays are {', '.join(f'{d:g}' for d in decays)}; expected different ones, "
+            "all above 0"
+        )
     if 2 * config.batch > pool:
         raise ValueError(f"batch is {config.batch}; two do not fit into {pool} training pairs")
     if (1 - config.train_fraction) ** 2 * config.p**2 < FEWEST:
@@ -168,6 +179,7 @@ def recipe(config: Config, seed: int | None = None) -> ModularConfig:
 
 def run(config: Config, run: Run) -> None:
     """Train, measure along the way, and train again on less data."""
+    from experiments.dynamics_decays import measure_decays
     from experiments.dynamics_measuring import measure
     from experiments.dynamics_report import save
     from experiments.dynamics_sizes import measure_sizes
@@ -179,7 +191,7 @@ def run(config: Config, run: Run) -> None:
         paths = train_both(config, run)
         found = measure(config, run, paths)
         sizes = measure_sizes(config, run, paths[0])
-        save(config, run, found, sizes)
+        save(config, run, found, measure_decays(config, run, sizes))
     clear(run)
 
 

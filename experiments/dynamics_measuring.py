@@ -29,6 +29,7 @@ class Found:
         pca: Of each training, by matrix.
         paths: The trainings.
         moments: A row a training and moment.
+        norm: The size of the weights at which moments are compared.
         efficiency: Of each training's end, on the training pairs.
         more: The model that was decayed against the memoriser at each one's norm.
         kept: A row a place, choice and number of directions kept.
@@ -39,6 +40,7 @@ class Found:
     pca: dict[str, dict[str, TrajectoryPca]]
     paths: tuple[Path, Path]
     moments: DataFrame
+    norm: float
     efficiency: dict[str, Efficiency]
     more: list[EfficiencyDifference]
     kept: DataFrame
@@ -50,36 +52,40 @@ def measure(config: Config, run: Run, paths: tuple[Path, Path]) -> Found:
     """Measure both trainings, and the directions of the one that was decayed."""
     import pandas as pd
 
-    from interp.fourier.dynamics import trajectory_pca
+    from interp.fourier.dynamics import trajectory_pca, weight_norm
 
+    norm = min(weight_norm(path.weights[-1]) for path in paths)
     pca = {
         path.name: trajectory_pca(path.weights, n_walks=10 * config.controls, seed=config.seed)
         for path in paths
     }
     moments = run.cached(
-        "moments", lambda: pd.DataFrame([row for path in paths for row in _moments(config, path)])
+        "moments",
+        lambda: pd.DataFrame([row for path in paths for row in _moments(config, path, norm)]),
     )
     per_model, more = _efficiency(config, paths)
     kept, effective, evidence = _directions(config, run, paths)
-    return Found(pca, paths, moments, per_model, more, kept, effective, evidence)
+    return Found(pca, paths, moments, norm, per_model, more, kept, effective, evidence)
 
 
-def _moments(config: Config, path: Path) -> list[dict[str, Any]]:
-    """Commutators, attention, interaction directions and features at some checkpoints."""
+def _moments(config: Config, path: Path, norm: float) -> list[dict[str, Any]]:
+    """Commutators, efficiency, attention, directions and features at some checkpoints."""
     import numpy as np
 
-    from interp.fourier.dynamics import share_inside, trajectory_basis, weight_norm
+    from interp.fourier.dynamics import efficiency, share_inside, trajectory_basis, weight_norm
     from interp.hooks.progress import progress
 
     last = len(path.weights) - 1
     chosen = sorted({round(x) for x in np.linspace(0, last, config.moments)})
     counted = {chosen[0], chosen[len(chosen) // 2], chosen[-1]} if config.features else set()
     basis = trajectory_basis(path.weights, min(config.components, last))
+    logits_of, answers, groups = _known(config, path)
     rows = []
     with progress(f"{path.name}: moments", total=len(chosen)) as advance:
         for at in chosen:
             look = path.looks[at]
             found = _commutators(config, path, at)
+            gives = efficiency(logits_of, path.weights[at], answers, norms=[norm], groups=groups)
             inside = share_inside(
                 [one.delta for one in found],
                 basis,
@@ -93,6 +99,8 @@ def _moments(config: Config, path: Path) -> list[dict[str, Any]]:
                     "train_accuracy": look.train_accuracy,
                     "test_accuracy": look.test_accuracy,
                     "norm": weight_norm(path.weights[at]),
+                    "logit": gives.logit,
+                    "logit_at_same_norm": gives.at_norm[norm],
                     "order_dependence": _mean([one.relative for one in found]),
                     "gradient_cosine": _mean([one.gradient_cosine for one in found]),
                     "inside": _mean([one.share for one in inside]),
@@ -163,26 +171,13 @@ def _efficiency(
     config: Config, paths: tuple[Path, Path]
 ) -> tuple[dict[str, Efficiency], list[EfficiencyDifference]]:
     """Both models on the pairs that both were trained on, at each one's own norm and beyond."""
-    import torch
-    from torch.func import functional_call
-
     from interp.fourier.dynamics import compare_efficiency, efficiency, weight_norm
-    from interp.zoo.modular.tables import modular_addition
 
     decayed, memoriser = paths
-    known = modular_addition(config.p).examples(decayed.train)
-    assert known.answer is not None
-    answers, pairs, network = known.answer, known.tokens[:, :2], decayed.network().double()
-
-    @torch.no_grad()
-    def logits_of(weights: Any) -> Tensor:
-        wide = {name: w.double() for name, w in weights.items()}
-        found: Tensor = functional_call(network, wide, (pairs,))
-        return found
-
+    logits_of, answers, groups = _known(config, decayed)
     own = [weight_norm(path.weights[-1]) for path in paths]
     norms = [min(own) * factor for factor in (0.6, 0.8, 1.0, 1.2, 1.4)]
-    how: dict[str, Any] = {"groups": known.groups, "seed": config.seed}
+    how: dict[str, Any] = {"groups": groups, "seed": config.seed}
     per_model = {
         path.name: efficiency(logits_of, path.weights[-1], answers, norms=norms, **how)
         for path in paths
@@ -194,6 +189,26 @@ def _efficiency(
         for norm in own
     ]
     return per_model, more
+
+
+def _known(config: Config, path: Path) -> tuple[Any, Tensor, tuple[str, ...]]:
+    """Logits under given weights on the pairs trained on, the right answers, and their groups."""
+    import torch
+    from torch.func import functional_call
+
+    from interp.zoo.modular.tables import modular_addition
+
+    known = modular_addition(config.p).examples(path.train)
+    assert known.answer is not None
+    pairs, network = known.tokens[:, :2], path.network().double()
+
+    @torch.no_grad()
+    def logits_of(weights: Any) -> Tensor:
+        wide = {name: w.double() for name, w in weights.items()}
+        found: Tensor = functional_call(network, wide, (pairs,))
+        return found
+
+    return logits_of, known.answer, known.groups
 
 
 def _directions(

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experiments.dynamics import Config
+    from experiments.dynamics_decays import Decays
     from experiments.dynamics_measuring import Found
-    from experiments.dynamics_sizes import Sizes
     from interp.runs import Run
 
 TOGETHER = "all weights"
 
 
-def save(config: Config, run: Run, found: Found, sizes: Sizes) -> None:
+def save(config: Config, run: Run, found: Found, decays: Decays) -> None:
     """Save tables, figures and metrics."""
-    _save_tables(run, found, sizes)
-    _save_figures(config, run, found, sizes)
-    run.save_metrics(_metrics(config, found, sizes))
+    from experiments.dynamics_sizes_report import save_sizes
+
+    _save_tables(run, found)
+    _save_figures(config, run, found)
+    save_sizes(config, run, decays)
+    run.save_metrics(_metrics(config, found, decays))
 
 
 def table_of(run: Run) -> Any:
@@ -31,7 +35,7 @@ def table_of(run: Run) -> Any:
     )
 
 
-def _save_tables(run: Run, found: Found, sizes: Sizes) -> None:
+def _save_tables(run: Run, found: Found) -> None:
     import pandas as pd
 
     from interp.evidence import evidence_frame, holm
@@ -56,7 +60,6 @@ def _save_tables(run: Run, found: Found, sizes: Sizes) -> None:
     run.save_table("trajectories", pd.DataFrame(rows))
     run.save_table("moments", found.moments)
     run.save_table("directions", found.kept)
-    run.save_table("sizes", pd.DataFrame(sizes.rows))
     run.save_table("evidence", evidence_frame(found.evidence))
     run.save_table(
         "efficiency",
@@ -68,9 +71,9 @@ def _save_tables(run: Run, found: Found, sizes: Sizes) -> None:
     )
 
 
-def _save_figures(config: Config, run: Run, found: Found, sizes: Sizes) -> None:
+def _save_figures(config: Config, run: Run, found: Found) -> None:
     from interp.plots.arms import learning_curves
-    from interp.plots.dynamics import components_needed, data_sizes, paths
+    from interp.plots.dynamics import components_needed, paths
 
     task = f"a + b mod {config.p}"
     matrices = list(found.pca["decayed"])
@@ -92,18 +95,30 @@ def _save_figures(config: Config, run: Run, found: Found, sizes: Sizes) -> None:
         ),
     )
     by_training = {str(n): rows for n, rows in found.moments.groupby("training", sort=False)}
-    curves = {
-        "commutators": ("inside_ratio", "commutator along the path ÷ null"),
-        "attention": ("attention_entropy", "attention entropy (nats)"),
-        "effective_directions": ("effective_directions", "effective directions"),
-        "effective_features": ("effective_features", "effective features"),
+    same = f"centred logit of the answer at ‖θ‖ = {found.norm:.0f}"
+    curves: dict[str, tuple[str, str, dict[str, float]]] = {
+        "commutators": (
+            "inside_ratio",
+            "commutator along the path, over random subspaces",
+            {"random subspaces": 1.0},
+        ),
+        "attention": (
+            "attention_entropy",
+            "attention entropy (nats)",
+            {"spread evenly": math.log(3)},
+        ),
+        "efficiency_over_training": ("logit_at_same_norm", same, {}),
+        "effective_directions": ("effective_directions", "effective directions (N_eff)", {}),
+        "effective_features": ("effective_features", "effective features", {}),
     }
-    for name, (column, label) in curves.items():
-        lines = {
+    end = float(found.moments["step"].max())
+    for name, (column, label, levels) in curves.items():
+        lines: dict[str, Any] = {
             training: [(drawn["step"].to_numpy(float), drawn[column].to_numpy(float))]
             for training, rows in by_training.items()
             for drawn in [rows.dropna(subset=[column])]
         }
+        lines |= {what: [([0.0, end], [level, level])] for what, level in levels.items()}
         if all(len(line[0][0]) for line in lines.values()):
             run.save_figure(name, learning_curves(lines, x_label="step", y_label=label, title=task))
     run.save_figure(
@@ -128,27 +143,6 @@ def _save_figures(config: Config, run: Run, found: Found, sizes: Sizes) -> None:
                 title=f"{task}: directions of {place}",
             ),
         )
-    tables = _accuracies(sizes)
-    run.save_figure(
-        "sizes",
-        data_sizes(
-            tables,
-            sizes=config.sizes,
-            critical={
-                way: None if one is None else one.size for way, one in sizes.critical.items()
-            },
-            title=f"{task}: how much data",
-        ),
-    )
-
-
-def _accuracies(sizes: Sizes) -> dict[str, list[list[float]]]:
-    """Held-out accuracies by way: seeds by sizes."""
-    found: dict[str, dict[int, list[float]]] = {}
-    for row in sizes.rows:
-        by_seed = found.setdefault(row["way"], {})
-        by_seed.setdefault(row["seed"], []).append(row["never_trained_accuracy"])
-    return {way: list(by_seed.values()) for way, by_seed in found.items()}
 
 
 def _short(matrix: str) -> str:
@@ -163,8 +157,10 @@ def _needed(found: Found, place: str, choice: str) -> int | None:
     return int(enough["kept"].min()) if len(enough) else None
 
 
-def _metrics(config: Config, found: Found, sizes: Sizes) -> dict[str, Any]:
+def _metrics(config: Config, found: Found, decays: Decays) -> dict[str, Any]:
     """Headline numbers, and what they mean in plain words."""
+    from experiments.dynamics_sizes_report import numbers_of, said_of
+
     pca = {name: one[TOGETHER] for name, one in found.pca.items()}
     last = found.moments.groupby("training", sort=False).last()
     values: dict[str, Any] = {
@@ -186,6 +182,7 @@ def _metrics(config: Config, found: Found, sizes: Sizes) -> dict[str, Any]:
             {"norm": one.norm, "difference": one.difference, "interval": list(one.interval)}
             for one in found.more
         ],
+        "logit_at_same_norm": last["logit_at_same_norm"].to_dict(),
         "effective_directions": last["effective_directions"].to_dict(),
         "directions_needed": {
             place: {
@@ -194,21 +191,11 @@ def _metrics(config: Config, found: Found, sizes: Sizes) -> dict[str, Any]:
             }
             for place in found.effective
         },
-        "critical_size": {
-            way: None if one is None else one.size for way, one in sizes.critical.items()
-        },
-        "critical_interval": {
-            way: None if one is None or one.interval is None else list(one.interval)
-            for way, one in sizes.critical.items()
-        },
-        "critical_between": {
-            way: None if one is None or one.between is None else list(one.between)
-            for way, one in sizes.critical.items()
-        },
-        "accuracy_before_less_data": sizes.grokked,
+        **numbers_of(config, decays),
         "verdicts": {row.subject: row.verdict for row in found.evidence},
     }
-    return {**values, "headline": _headline(values), "conclusion": _conclusion(values, sizes)}
+    conclusion = f"{_conclusion(values)} {said_of(config, decays)}"
+    return {**values, "headline": _headline(values), "conclusion": conclusion}
 
 
 def _headline(values: dict[str, Any]) -> str:
@@ -223,7 +210,7 @@ def _headline(values: dict[str, Any]) -> str:
     )
 
 
-def _conclusion(values: dict[str, Any], sizes: Sizes) -> str:
+def _conclusion(values: dict[str, Any]) -> str:
     accuracy, r90, walk = values["unmirrored_accuracy"], values["r90"], values["walk_r90"]
     said = (
         f"a + b mod {values['p']}: the decayed model ends with {accuracy['decayed']:.1%} of the "
@@ -261,38 +248,4 @@ def _conclusion(values: dict[str, Any], sizes: Sizes) -> str:
         )
         said += f" For full accuracy {place} needs {counts}."
     verdicts = "; ".join(f"{subject}: {verdict}" for subject, verdict in values["verdicts"].items())
-    said += f" Removed: {verdicts}."
-    return f"{said} {_said_of_sizes(sizes)}"
-
-
-def _said_of_sizes(sizes: Sizes) -> str:
-    from experiments.dynamics_sizes import CONTINUED
-
-    parts = []
-    for way, one in sizes.critical.items():
-        if one is None:
-            parts.append(f"{way}: no model had grokked, so none went on")
-            continue
-        if one.size is None:
-            parts.append(f"{way}: not within the sizes tried, {one.reason}")
-            continue
-        around = (
-            f" ({one.reason})"
-            if one.interval is None
-            else f" [{one.interval[0]:.0f}, {one.interval[1]:.0f}]"
-        )
-        assert one.between is not None
-        parts.append(
-            f"{way}: {one.size:.0f} pairs{around}, {len(one.by_seed)} seeds, all between "
-            f"{one.between[0]:.0f} and {one.between[1]:.0f}"
-        )
-    grown = sum(row["way"] == CONTINUED for row in sizes.rows) // len(
-        {row["size"] for row in sizes.rows}
-    )
-    middling = sum(0.1 < row["never_trained_accuracy"] < 0.9 for row in sizes.rows)
-    return (
-        f"Half of the never-trained pairs right: {'; '.join(parts)}. {grown} of "
-        f"{len(sizes.grokked)} models had grokked and went on. {middling} of "
-        f"{len(sizes.rows)} trainings end between 10 and 90 %. With finitely many steps these are "
-        "sizes for so many steps: from scratch more would do with less data."
-    )
+    return f"{said} Removed: {verdicts}."

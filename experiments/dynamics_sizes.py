@@ -20,26 +20,53 @@ SCRATCH, CONTINUED = "from scratch", "from a grokked model"
 
 @dataclass(frozen=True)
 class Sizes:
-    """What became of the trainings.
+    """What became of the trainings at one weight decay.
 
     Attributes:
         rows: One a training: way, seed, size, accuracies.
         critical: Where held-out accuracy crosses one half, by way; None where it was not tried.
         grokked: Each seed's accuracy on pairs never trained on, before it went on.
+        learnt_at: The first look at which that seed had 99 % of the held-out pairs right; None if
+            never.
     """
 
     rows: list[dict[str, Any]]
     critical: dict[str, CriticalSize | None]
     grokked: list[float]
+    learnt_at: list[int | None]
 
 
-def measure_sizes(config: Config, run: Run, first: Path) -> Sizes:
+@dataclass(frozen=True)
+class _Grown:
+    """A seed's model, trained on all of its pairs.
+
+    Attributes:
+        weights: At the end.
+        accuracies: On all held-out pairs, by step.
+    """
+
+    weights: dict[str, Tensor]
+    accuracies: list[tuple[int, float]]
+
+    @property
+    def learnt_at(self) -> int | None:
+        from interp.fourier import GROKKED
+
+        return next((step for step, right in self.accuracies if right >= GROKKED), None)
+
+
+def measure_sizes(config: Config, run: Run, first: Path | None = None) -> Sizes:
     """Train on every size, in both ways, for every seed.
 
     Subsets of one seed are nested, and all lie within the pairs its model was first trained on.
     Accuracy is read on pairs which no training of that seed ever saw, nor their mirror image: a
     model that has merely memorised (a, b) answers (b, a) alike. A seed whose model has not grokked
     is not gone on with.
+
+    Args:
+        config: The study's, with the weight decay and the steps of these trainings.
+        run: Keeps what is done.
+        first: The first seed's model, where it was trained before.
     """
     import torch
 
@@ -50,15 +77,23 @@ def measure_sizes(config: Config, run: Run, first: Path) -> Sizes:
     from interp.zoo.modular.tables import modular_addition
 
     table = modular_addition(config.p)
+    place = f"sizes/decay-{config.weight_decay:g}".replace(".", "_")
     rows: list[dict[str, Any]] = []
     before: list[float] = []
-    with progress("less data", total=2 * config.seeds * len(config.sizes)) as advance:
+    learnt_at: list[int | None] = []
+    title = f"less data, weight decay {config.weight_decay:g}"
+    with progress(title, total=2 * config.seeds * len(config.sizes)) as advance:
         for seed in range(config.seed, config.seed + config.seeds):
             how = recipe(config, seed)
             pool = table.split(config.train_fraction, seed=seed)
-            grown = _grokked(run, config, first, seed, pool)
+            if first is not None and seed == config.seed:
+                seen = [(look.step, look.test_accuracy) for look in first.looks]
+                grown = _Grown(first.weights[-1], seen)
+            else:
+                grown = _grown(run, f"{place}/grokked-{seed}", how, pool)
             never = ~(pool | pool.T)
-            before.append(_accuracy(config, seed, grown, never))
+            before.append(_accuracy(config, seed, grown.weights, never))
+            learnt_at.append(grown.learnt_at)
             order = torch.randperm(int(pool.sum()), generator=torch.Generator().manual_seed(seed))
             for size in config.sizes:
                 chosen = torch.zeros_like(pool)
@@ -67,11 +102,11 @@ def measure_sizes(config: Config, run: Run, first: Path) -> Sizes:
                     SCRATCH: (None, config.steps)
                 }
                 if before[-1] >= GROKKED:
-                    ways[CONTINUED] = (grown, config.continued_steps)
+                    ways[CONTINUED] = (grown.weights, config.continued_steps)
                 for way, (start, steps) in ways.items():
                     longer = dataclasses.replace(how, steps=steps, look_every=steps)
                     found = run.cached(
-                        f"sizes/{way.replace(' ', '-')}-{seed}-{size}",
+                        f"{place}/{way.replace(' ', '-')}-{seed}-{size}",
                         partial(_trained_on, longer, chosen, start, never),
                     )
                     rows.append({"way": way, "seed": seed, "size": size, **found})
@@ -81,34 +116,38 @@ def measure_sizes(config: Config, run: Run, first: Path) -> Sizes:
         ends = [row["never_trained_accuracy"] for row in rows if row["way"] == way]
         by_seed = torch.tensor(ends).reshape(-1, len(config.sizes))
         critical[way] = critical_size(config.sizes, by_seed) if len(by_seed) else None
-    return Sizes(rows, critical, before)
+    return Sizes(rows, critical, before, learnt_at)
 
 
-def _grokked(run: Run, config: Config, first: Path, seed: int, pool: Tensor) -> dict[str, Tensor]:
-    """The weights of a seed's model; the first seed's is the one that was followed."""
-    if seed == config.seed:
-        return first.weights[-1]
-    from experiments.dynamics import recipe
+def _grown(run: Run, name: str, how: Any, pool: Tensor) -> _Grown:
+    """A seed's model, trained on its whole pool once."""
+    from functools import cache
 
-    how = dataclasses.replace(recipe(config, seed), look_every=config.steps)
-    weights: dict[str, Tensor] = run.cached(
-        f"sizes/grokked-{seed}", lambda: _learnt(_training(how, pool, None))
+    trained = cache(lambda: _training(how, pool, None, done=how.steps))
+    looks = run.cached(
+        f"{name}-looks",
+        lambda: [[look.step, look.test_accuracy] for look in trained().history],
     )
-    return weights
+    weights = run.cached(f"{name}-weights", lambda: _learnt(trained()))
+    return _Grown(weights, [(int(step), float(right)) for step, right in looks])
 
 
 def _trained_on(
     how: Any, chosen: Tensor, start: dict[str, Tensor] | None, never: Tensor
 ) -> dict[str, float]:
-    training = _training(how, chosen, start)
+    """Accuracies at the end, and after three quarters of the steps."""
+    training = _training(how, chosen, start, done=max(1, 3 * how.steps // 4))
+    earlier = _right(training.network, training.table, never)
+    training.run()
     return {
         "train_accuracy": training.history[-1].train_accuracy,
+        "earlier_accuracy": earlier,
         "never_trained_accuracy": _right(training.network, training.table, never),
     }
 
 
-def _training(how: Any, chosen: Tensor, start: dict[str, Tensor] | None) -> Any:
-    """A finished training on the chosen pairs."""
+def _training(how: Any, chosen: Tensor, start: dict[str, Tensor] | None, *, done: int) -> Any:
+    """A training on the chosen pairs, so many steps done."""
     from interp.zoo.modular.making import new_network
     from interp.zoo.modular.snapshots import put
     from interp.zoo.modular.tables import Table, modular_addition
@@ -125,7 +164,7 @@ def _training(how: Any, chosen: Tensor, start: dict[str, Tensor] | None) -> Any:
     if start is not None:
         put(network, start)
     training = Training(network, Chosen(whole.answers, whole.name), how)
-    training.run()
+    training.run(until=done)
     return training
 
 

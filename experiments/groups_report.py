@@ -186,6 +186,7 @@ def _numbers(one: Found) -> dict[str, Any]:
         "steps_to_99_percent": one.learnt_at,
         "train_accuracy": reading.accuracy.train,
         "test_accuracy": reading.accuracy.test,
+        "unseen_accuracy": reading.accuracy.unseen,
         "key_representations": None if reading.keys is None else list(reading.keys),
         "logit_fve": reading.shares.logit_fve,
         "largest_similarity_relabelled": float(reading.shares.relabelled.max()),
@@ -224,14 +225,16 @@ def _conclusion(config: Config, one: Found) -> str:
         f" Signature: characters are a share of {reading.shares.logit_fve:.2g} of the logits' "
         f"variance; {len(reading.keys)} of {len(reading.group.irreps) - 1} representations are key "
         f"({told}){of_weights}. With these and the mean logits alone the held-out loss is "
-        f"{losses.restricted.test:.2g} nats (the model's own {losses.full.test:.2g}); without "
-        f"them, {losses.excluded.train:.3g} on training pairs."
+        f"{losses.restricted.test:.2g} nats (the model's own {losses.full.test:.2g}); with these "
+        f"and nothing else, on all pairs, the published form, {losses.restricted_bare.all:.2g} "
+        f"(own {losses.full.all:.2g}); without them, {losses.excluded.train:.3g} on training pairs."
     )
     together = [row for row in one.table or () if row.subject not in reading.keys]
     for row in together:
         said += f" Removed together they cost {row.effect:.3g} nats on held-out pairs, "
         said += f"{row.verdict} beside {_FAMILIES[row.control_family]} "
-        said += f"({row.effect - row.excess:.3g} nats on average, p = {row.p_value:.2g})."
+        said += f"({row.effect - row.excess:.3g} nats on average, p = {row.p_value:.2g}"
+        said += ")." if row.p_holm is None else f", {row.p_holm:.2g} by Holm)."
     for family, what in _FAMILIES.items():
         rows = [
             row

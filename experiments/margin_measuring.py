@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experiments.margin import Config
+    from interp.fourier import ParityReading
     from interp.runs import Run
 
 
@@ -27,20 +28,15 @@ def measure_group(config: Config, run: Run, group: str) -> dict[str, Any]:
     known = named_group(group)
     how, names = recipe(config, config.width * known.order), ("u", "v", "w")
 
-    def trained(steps: int) -> QuadraticNetwork:
-        parts = run.cached(
-            f"{group}/{steps}",
-            lambda: dict(
-                zip(
-                    names,
-                    train_on_group(known.table, dataclasses.replace(how, steps=steps)),
-                    strict=True,
-                )
-            ),
-        )
-        return QuadraticNetwork(**parts)
+    def trained(steps: int, climb: int = 0) -> QuadraticNetwork:
+        final = dataclasses.replace(how, steps=steps, climb=climb)
 
-    network, before = trained(how.steps), trained(0)
+        def compute() -> dict[str, Any]:
+            return dict(zip(names, train_on_group(known.table, final), strict=True))
+
+        return QuadraticNetwork(**run.cached(f"{group}/{steps}-{climb}", compute))
+
+    network, before, after = trained(how.steps), trained(0), trained(how.steps, config.climb)
     largest = largest_margin(known)
     margin = normalised_margin(network, known.table)
     row: dict[str, Any] = {
@@ -49,6 +45,7 @@ def measure_group(config: Config, run: Run, group: str) -> dict[str, Any]:
         "margin": margin,
         "largest": largest,
         "share": margin / largest,
+        "climbed share": normalised_margin(after, known.table) / largest,
         "untrained share": normalised_margin(before, known.table) / largest,
     }
     if not group.startswith("c"):
@@ -79,22 +76,22 @@ def measure_parity(config: Config, run: Run) -> dict[str, Any]:
     n, k = config.parity_bits, config.parity_k
     how, data, support = recipe(config, config.parity_width), parity_data(n, k), list(range(k))
 
-    def trained(steps: int) -> dict[str, Any]:
+    def trained(steps: int, climb: int = 0) -> ParityReading:
         def compute() -> dict[str, Any]:
-            u, w = train_on_parity(n, k, dataclasses.replace(how, steps=steps))
+            u, w = train_on_parity(n, k, dataclasses.replace(how, steps=steps, climb=climb))
             return {"u": u, "w": w}
 
-        parts: dict[str, Any] = run.cached(f"parity/{steps}", compute)
-        return parts
+        weights = run.cached(f"parity/{steps}-{climb}", compute)
+        return read_parity(**weights, rows=data[0], answers=data[1], support=support)
 
-    found = read_parity(**trained(how.steps), rows=data[0], answers=data[1], support=support)
-    before = read_parity(**trained(0), rows=data[0], answers=data[1], support=support)
+    found, before, after = trained(how.steps), trained(0), trained(how.steps, config.climb)
     return {
         "network": f"parity of {k} of {n}",
         "neurons": how.hidden,
         "margin": found.margin,
         "largest": largest_parity_margin(k),
         "share": found.share,
+        "climbed share": after.share,
         "untrained share": before.share,
         "construction share": read_parity(*best_parity(n, k), *data, support).share,
         "weight on the bits": found.on_support,

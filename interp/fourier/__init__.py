@@ -89,6 +89,7 @@ from interp.fourier.modular import (
     weight_spectra,
 )
 from interp.fourier.neurons import NeuronClusters, neuron_clusters
+from interp.fourier.pair_spectra import PairSpectrum, pair_energy, pair_spectrum
 from interp.fourier.pairs import PairRun, modulus, pair_tokens, run_pairs
 from interp.fourier.phases import Phases, phases_of
 from interp.fourier.progress import (
@@ -105,12 +106,13 @@ from interp.fourier.spectra import (
     Spectrum,
     embedding_spectrum,
     gini,
-    pair_energy,
     spectrum,
     unembedding_spectrum,
     unit_spectra,
 )
 from interp.fourier.tokens import TOKEN_SETS, TokenForms, find_tokens, token_spectrum
+from interp.fourier.tokens_order import OrderReading, read_order, read_rows
+from interp.fourier.tokens_removal import weigh_order, with_members
 
 __all__ = [
     "GROKKED",
@@ -132,7 +134,9 @@ __all__ = [
     "MinkowskiScore",
     "ModularReading",
     "NeuronClusters",
+    "OrderReading",
     "PairRun",
+    "PairSpectrum",
     "ParityReading",
     "Phases",
     "Progress",
@@ -184,6 +188,7 @@ __all__ = [
     "normalised_margin",
     "pair_energy",
     "pair_means",
+    "pair_spectrum",
     "pair_tokens",
     "phases_of",
     "prism_score",
@@ -193,7 +198,9 @@ __all__ = [
     "read_interactions",
     "read_logits",
     "read_modular",
+    "read_order",
     "read_parity",
+    "read_rows",
     "remove_frequencies",
     "remove_representations",
     "restricted_logits",
@@ -213,8 +220,10 @@ __all__ = [
     "unit_spectra",
     "weigh_directions",
     "weigh_frequencies",
+    "weigh_order",
     "weigh_representations",
     "weigh_sums",
     "weight_shares",
     "weight_spectra",
+    "with_members",
 ]

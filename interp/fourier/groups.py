@@ -82,6 +82,11 @@ class Group:
         return len(self.table)
 
     @cached_property
+    def commutative(self) -> bool:
+        """Whether ab is ba for all elements."""
+        return torch.equal(self.table, self.table.T)
+
+    @cached_property
     def inverse(self) -> Int[Tensor, " g"]:
         """The inverse of each element."""
         return inverses(self.table)

@@ -1,8 +1,9 @@
 """A network that multiplies in a group, read in one go: on which representations does it rest?
 
 1. Run the model on all pairs, once.
-2. Accuracy on held-out pairs decides whether it has learnt to multiply. If not, no representation
-   is called key.
+2. Accuracy on held-out pairs decides whether it has learnt to multiply; where ab = ba, on those
+   whose mirror image is held out too, since one that has memorised (b, a) may well answer (a, b).
+   If it has not learnt, or there are too few pairs to tell, no representation is called key.
 3. Shares of logits, weights and neurons by representation (:mod:`interp.fourier.groups_shares`).
 4. Restricted and excluded loss at the key representations. With L the logits and L̄[g] their mean
    over the pairs with ab = g, L_ρ[a, b] = (K_ρL̄)[ab]. Restricted: the loss of Σ_key L_ρ, the mean
@@ -34,7 +35,8 @@ from interp.fourier.groups_shares import (
     run_group,
     shares_of,
 )
-from interp.fourier.modular import GROKKED, Accuracies
+from interp.fourier.modular import GROKKED, LEAST_UNSEEN, Accuracies
+from interp.fourier.pairs import unseen_pairs
 from interp.fourier.progress import Losses, check_mask
 from interp.models import Model
 
@@ -67,8 +69,10 @@ class GroupReading:
     Attributes:
         group: The group.
         accuracy: Of the model.
-        learnt: Whether it answers 99 % of the held-out pairs (of all, where it is not known which
-            were trained on).
+        learnt: Whether it answers 99 % of the held-out pairs, in a commutative group of those whose
+            mirror image is held out too (of all pairs, where it is not known which were trained
+            on); None where a commutative group leaves fewer than
+            :data:`~interp.fourier.modular.LEAST_UNSEEN` of these.
         reason: Why it is said to have learnt or not, and why there are no key representations.
         keys: Key representations, strongest first; None where it has not learnt, or none is key.
         shares: By representation.
@@ -78,7 +82,7 @@ class GroupReading:
 
     group: Group
     accuracy: Accuracies
-    learnt: bool
+    learnt: bool | None
     reason: str
     keys: tuple[str, ...] | None
     shares: Shares
@@ -110,7 +114,7 @@ class GroupReading:
         """The findings as plain text by name, for tables."""
         found = {
             "product in": f"{self.group.name}, of order {self.group.order}",
-            "learnt": f"{'yes' if self.learnt else 'no'}: {self.reason}",
+            "learnt": {True: "yes: ", False: "no: ", None: ""}[self.learnt] + self.reason,
             "key representations": ", ".join(self.keys or ()) or "none",
             "characters' share of the logits": f"{self.shares.logit_fve:.3f}",
         }
@@ -167,15 +171,10 @@ def read_group(
     ran = run_group(model, group) if isinstance(model, Model) else model
     shares = shares_of(ran, group, n_relabellings=n_relabellings, seed=seed)
     accuracy = _accuracies(ran.logits, group, train)
-    judged = accuracy.all if accuracy.test is None else accuracy.test
-    which = "all" if accuracy.test is None else "held-out"
-    learnt, keys = judged >= GROKKED, None
-    if not learnt:
-        reason = f"{judged:.1%} of {which} pairs right, expected {GROKKED:.0%}: not learnt"
-    else:
-        keys = key_representations(shares, group) or None
-        reason = f"{judged:.1%} of {which} pairs right"
-        reason += ", and no representation stands out" if keys is None else ""
+    learnt, reason = _gate(accuracy, commutes=group.commutative)
+    keys = (key_representations(shares, group) or None) if learnt else None
+    if learnt and keys is None:
+        reason += ", and no representation stands out"
     losses = None if keys is None else group_losses(ran.logits, group, keys, train=train)
     return GroupReading(group, accuracy, learnt, reason, keys, shares, losses, ran.additive)
 
@@ -239,7 +238,31 @@ def _accuracies(logits: Tensor, group: Group, train: Tensor | None) -> Accuracie
     right[(flat == flat.amax(1, keepdim=True)).sum(1) > 1] = 0.0
     if train is None:
         return Accuracies(None, None, float(right.mean()))
-    chosen = train.flatten()
+    # Where ab and ba differ, to know one does not help with the other.
+    apart = unseen_pairs(train) if group.commutative else ~train
+    chosen, unseen = train.flatten(), apart.flatten()
+    n_unseen = int(unseen.sum())
     return Accuracies(
-        float(right[chosen].mean()), float(right[~chosen].mean()), float(right.mean())
+        train=float(right[chosen].mean()),
+        test=float(right[~chosen].mean()),
+        all=float(right.mean()),
+        unseen=float(right[unseen].mean()) if n_unseen else None,
+        n_unseen=n_unseen,
     )
+
+
+def _gate(accuracy: Accuracies, *, commutes: bool) -> tuple[bool | None, str]:
+    """Whether a network has learnt to multiply, and why."""
+    judged, which = accuracy.unseen, "held-out pairs"
+    if commutes:
+        which += " without a mirror image in training"
+    if accuracy.n_unseen is None:
+        judged, which = accuracy.all, "all pairs"
+    elif judged is None or (commutes and accuracy.n_unseen < LEAST_UNSEEN):
+        return None, (
+            f"it cannot be told whether it has learnt: there are {accuracy.n_unseen} {which}, "
+            f"expected at least {LEAST_UNSEEN}; train on a smaller share"
+        )
+    if judged < GROKKED:
+        return False, f"{judged:.1%} of {which} right, expected {GROKKED:.0%}: not learnt"
+    return True, f"{judged:.1%} of {which} right"

@@ -3,7 +3,8 @@
 A set such as the weekdays has a cyclic order. If a model keeps them on a circle, their embeddings,
 in that order, have their power at few frequencies; in shuffled order they do not, which is the
 null (:mod:`interp.fourier.spectra`). That is a signature of a cyclic code, and says nothing about
-whether the model computes with it.
+whether the model computes with it. A trend, such as a number line, has power at low frequencies as
+well: :mod:`interp.fourier.tokens_order` tells the two apart.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from interp.models import Model
 TOKEN_SETS: dict[str, tuple[str, ...]] = {
     "digits": tuple("0123456789"),
     "numbers": tuple(str(i) for i in range(100)),
+    "letters": tuple("abcdefghijklmnopqrstuvwxyz"),
     "weekdays": (
         "Monday",
         "Tuesday",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from interp.plots.style import BLUE, GREEN, GREY, ORANGE, RED, figure, plain, set_title
+from interp.plots.style import BLUE, GREEN, GREY, ORANGE, RED, figure, plain, set_title, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,4 +123,44 @@ def data_sizes(
         axes.legend(fontsize=7.5)
         if title:
             set_title(axes, title)
+    return made
+
+
+def across_decays(
+    values: Mapping[str, Mapping[float, Sequence[float | None]]],
+    *,
+    labels: Mapping[str, str],
+    title: str | None = None,
+) -> Figure:
+    """Draw several quantities against weight decay, a panel each, one line a seed.
+
+    Args:
+        values: For each quantity, by weight decay, a number a seed; None where there is none.
+        labels: What each quantity is called.
+        title: Shown above; none when omitted.
+    """
+    with figure(2.7 * len(values) + 0.3, 2.9) as (made, whole):
+        whole.remove()
+        panels = made.subplots(1, len(values), squeeze=False)[0]
+        for axes, (what, by_decay), colour in zip(panels, values.items(), _COLOURS, strict=False):
+            decays = np.asarray(list(by_decay), dtype=float)
+            rows = np.asarray(list(by_decay.values()), dtype=float).T
+            for row in rows:
+                axes.plot(decays, row, "o-", color=colour, linewidth=1.0, markersize=4, alpha=0.7)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_xticks(decays, [f"{decay:g}" for decay in decays])
+            known = rows[np.isfinite(rows)]
+            # The same two decades' worth of height in every panel, so that slopes compare.
+            middle = float(np.exp(np.log(known).mean())) if known.size else 1.0
+            axes.set_ylim(middle / 6, middle * 6)
+            axes.minorticks_off()
+            ticks = [float(f"{middle * factor:.1g}") for factor in (0.25, 0.5, 1, 2, 4)]
+            axes.set_yticks(ticks, [f"{tick:.0f}" for tick in ticks])
+            axes.set_xlabel("weight decay")
+            axes.set_title(wrapped(labels[what], 26), fontsize=8.5, fontweight="normal")
+            if not known.size:
+                axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=GREY)
+        if title:
+            made.suptitle(plain(title), fontsize=10, fontweight="bold")
     return made

@@ -102,39 +102,45 @@ def two_readings(
 
 
 def margin_bars(
-    shares: Mapping[str, float], *, null: Mapping[str, float], title: str | None = None
+    shares: Mapping[str, float],
+    *,
+    climbed: Mapping[str, float],
+    null: Mapping[str, float],
+    title: str | None = None,
 ) -> Figure:
     """Draw normalised margins as shares of the largest possible, which is the line at 1.
 
     Args:
-        shares: By network.
+        shares: By network, as training left it.
+        climbed: The same after climbing the margin itself.
         null: The same before training; drawn as a dot, at 0 where it is negative.
         title: Shown above; none when omitted.
     """
     names = list(shares)
-    with figure(2.2 + 0.7 * len(names), 2.8) as (made, axes):
+    with figure(2.4 + 1.0 * len(names), 3.0) as (made, axes):
         at = np.arange(len(names))
-        axes.bar(at, [max(0.0, shares[name]) for name in names], color=BLUE, width=0.6)
-        for x, name in zip(at, names, strict=True):
-            axes.annotate(
-                f"{shares[name]:.3f}",
-                (x, 0.5 * max(0.0, shares[name])),
-                ha="center",
-                va="center",
-                fontsize=7.5,
-                color="white",
-            )
-        dots = [
-            (x, max(0.0, null[name])) for x, name in zip(at, names, strict=True) if name in null
-        ]
-        if dots:
-            xs, ys = zip(*dots, strict=True)
-            axes.scatter(xs, ys, color=ORANGE, s=18, zorder=3, label="untrained")
+        kinds = (("trained", shares, BLUE), ("after climbing the margin", climbed, GREEN))
+        for i, (label, values, colour) in enumerate(kinds):
+            xs = at + 0.4 * (i - 0.5)
+            heights = [max(0.0, values[name]) for name in names]
+            axes.bar(xs, heights, color=colour, width=0.38, label=label)
+            for x, height, name in zip(xs, heights, names, strict=True):
+                axes.annotate(
+                    f"{values[name]:.3f}",
+                    (x, 0.5 * height),
+                    ha="center",
+                    va="center",
+                    fontsize=7.5,
+                    color="white",
+                )
+        dots = [max(0.0, null[name]) for name in names]
+        told = "untrained" if any(dots) else "untrained (below 0)"
+        axes.scatter(at, dots, color=ORANGE, s=18, zorder=3, label=told, clip_on=False)
         axes.axhline(1, color=GREY, lw=1.2, label="largest possible")
         axes.set_xticks(at, [plain(name) for name in names], rotation=30, ha="right")
         axes.set_ylabel("normalised margin / γ*")
-        axes.set_ylim(0, 1.35)
-        axes.legend(fontsize=7.5, loc="upper right")
+        axes.set_ylim(0, 1.05)
+        axes.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         if title:
             set_title(axes, title)
     return made

@@ -48,6 +48,11 @@ def test_the_decayed_model_groks_and_is_the_more_efficient(finished):
     assert accuracy["decayed"] > 0.95 and accuracy["memoriser"] < 0.5
     assert found["logit_per_norm"]["decayed"] > found["logit_per_norm"]["memoriser"]
     assert all(one["interval"][0] > 0 for one in found["more_efficient"])
+    same = found["logit_at_same_norm"]
+    assert same["decayed"] > 2 * same["memoriser"]
+    moments = Run.open(finished).table("moments")
+    for column in ("norm", "logit", "inside_ratio", "attention_entropy", "effective_directions"):
+        assert moments[column].notna().all(), "read at every moment"
     directions = found["effective_directions"]
     assert directions["decayed"] < directions["memoriser"]
 
@@ -64,6 +69,7 @@ def test_less_data_is_too_little(finished):
     for way in ("from scratch", "from a grokked model"):
         assert 80 < found["critical_size"][way] < 500
         assert found["critical_interval"][way] is None, "one seed gives none"
+    assert found["steps_to_grok"][0] <= 250 and found["weight_decays"] == {}
     rows = Run.open(finished).table("sizes")
     assert rows["never_trained_accuracy"].between(0, 1).all()
 
@@ -77,8 +83,15 @@ def test_the_last_directions_are_no_load(finished):
 
 def test_without_grokking_nothing_is_gone_on_with(tmp_path):
     out = tmp_path / "tiny"
-    assert main(["run", "dynamics", *TINY, "--out", str(out)]) == 0
+    assert main(["run", "dynamics", *TINY, "--decays", "2", "--out", str(out)]) == 0
     found = metrics_of(out)
+    assert set(found["weight_decays"]) == {"2"}
+    nothing = {"ratio": None, "interval": None, "seeds": 0}
+    assert all(one == nothing for one in found["weight_decays"]["2"].values())
+    assert "No change of the time to grok is shown" in found["conclusion"]
+    rows = Run.open(out).table("sizes")
+    assert set(rows["weight_decay"]) == {1.0, 2.0} and not rows["settled_between"].any()
+    assert (out / "figures" / "decays.png").is_file()
     assert found["critical_size"] == {"from scratch": None, "from a grokked model": None}
     assert "no model had grokked" in found["conclusion"]
     assert "at the largest size" in found["conclusion"]
@@ -96,6 +109,8 @@ def test_without_grokking_nothing_is_gone_on_with(tmp_path):
         (["--train-fraction", "0.97"], "hardly a pair"),
         (["--controls", "3"], "at least 19"),
         (["--weight-decay", "-1"], "at least 0"),
+        (["--decays", "1"], "different ones"),
+        (["--decays", "0"], "above 0"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_folder(arguments, said, tmp_path, capfd):

@@ -9,7 +9,19 @@ import pytest
 from interp.cli import main
 from interp.runs import Run
 
-QUICK = ["--groups", "c5", "s3", "--steps", "400", "--parity-bits", "4", "--parity-k", "2"]
+QUICK = [
+    "--groups",
+    "c5",
+    "s3",
+    "--steps",
+    "400",
+    "--climb",
+    "300",
+    "--parity-bits",
+    "4",
+    "--parity-k",
+    "2",
+]
 
 
 def metrics_of(folder):
@@ -29,6 +41,7 @@ def test_margins_stand_beside_the_largest(finished):
     for one in found["networks"].values():
         assert 0.3 < one["share"] <= 1 + 1e-9
         assert one["untrained_share"] < 0.3
+        assert 0.9 < one["climbed_share"] <= 1 + 1e-9
     assert found["networks"]["C5"]["construction_share"] == pytest.approx(1, abs=1e-12)
     assert found["largest_share"] <= 1 + 1e-9
     assert "of γ*" in found["conclusion"]
@@ -62,6 +75,7 @@ def test_an_interrupted_run_is_taken_up(finished, tmp_path, monkeypatch):
         (["--parity-k", "9"], "2 ≤ k ≤ n"),
         (["--width", "0"], "at least 1"),
         (["--lr", "0"], "above 0"),
+        (["--climb", "0"], "at least 1 step"),
     ],
 )
 def test_what_cannot_run_is_refused_in_a_line(tmp_path, capfd, arguments, said):
@@ -81,6 +95,9 @@ def test_the_presets_are_configs():
 def test_a_network_too_narrow_is_told_its_width():
     from experiments.margin_report import _said
 
-    row = {"network": "C5", "neurons": 10, "share": 0.5, "untrained share": -0.1}
-    assert "10 neurons are fewer than the 16" in _said({**row, "neurons needed": 16})
-    assert "more steps" in _said({**row, "neurons": 16, "neurons needed": 16})
+    row = {"network": "C5", "share": 0.5, "climbed share": 0.6, "untrained share": -0.1}
+    assert "10 neurons are fewer than the 16" in _said({**row, "neurons": 10, "neurons needed": 16})
+    wide = {**row, "neurons": 16, "neurons needed": 16}
+    assert "nor by climbing" in _said(wide)
+    assert "reached by climbing" in _said({**wide, "climbed share": 0.99})
+    assert "do not belong together" in _said({**wide, "climbed share": 1.01})

@@ -57,6 +57,25 @@ def test_no_group_exceeds_its_own(name, hidden, least):
     assert least < share(name, trained(name, hidden, 1500)) <= 1 + 1e-9
 
 
+@pytest.mark.parametrize(("name", "hidden"), [("s3", 36), ("d4", 48)])
+def test_climbing_its_own_margin_a_network_comes_to_the_largest_and_no_further(name, hidden):
+    # The climb is not told γ*: that it ends there is evidence for network and formula alike.
+    table = named_group(name).table
+    how = QuadraticConfig(hidden=hidden, steps=500, climb=1000)
+    found = share(name, QuadraticNetwork(*train_on_group(table, how)))
+    assert 0.98 < found <= 1 + 1e-9
+
+
+def test_climbing_on_an_unfitting_table_does_not_end_at_the_margin_of_the_group():
+    table = named_group("s3").table.flatten()
+    order = torch.randperm(36, generator=torch.Generator().manual_seed(0))
+    answers = table[order].reshape(6, 6)
+    how = QuadraticConfig(hidden=36, steps=500, climb=1000)
+    network = QuadraticNetwork(*train_on_group(answers, how))
+    found = normalised_margin(network, answers) / largest_margin(named_group("s3"))
+    assert not 0.98 < found < 1.02
+
+
 def test_shuffled_answers_leave_no_frequencies():
     # Their margin may be larger or smaller: γ* is that of the group's own table.
     table = named_group("c11").table.flatten()

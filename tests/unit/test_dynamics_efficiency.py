@@ -13,6 +13,7 @@ from interp.fourier.dynamics import (
     compare_efficiency,
     critical_size,
     efficiency,
+    seed_ratio,
     weight_norm,
 )
 
@@ -111,3 +112,18 @@ def test_no_crossing_gives_a_reason_and_no_number():
 def test_bad_tables_are_refused(sizes, table, said):
     with pytest.raises(FourierError, match=said):
         critical_size(sizes, torch.tensor(table))
+
+
+def test_seeds_are_set_beside_themselves():
+    found = seed_ratio([20, 40, None, 5], [10, 20, 30, None])
+    assert found.n == 2 and found.ratio == pytest.approx(2)
+    assert found.interval == pytest.approx((2, 2)), "both seeds double"
+    wide = seed_ratio([10, 40], [10, 10])
+    assert wide.ratio == pytest.approx(2) and wide.interval is not None
+    half = 12.706 * math.log(2)
+    assert math.log(wide.interval[1] / 2) == pytest.approx(half, rel=1e-3)
+    assert seed_ratio([3], [1]).interval is None
+    assert seed_ratio([None], [1]).ratio is None
+    for first, second in (([1], [1, 2]), ([0], [1]), ([math.inf], [1])):
+        with pytest.raises(FourierError):
+            seed_ratio(first, second)

@@ -43,7 +43,13 @@ def test_two_readings(tmp_path):
 
 def test_margins(tmp_path):
     axes = drawn(
-        margin_bars({"C5": 0.99, "S3": -0.2}, null={"C5": -1.0}, title="Margins"), tmp_path
+        margin_bars(
+            {"C5": 0.99, "S3": -0.2},
+            climbed={"C5": 1.0, "S3": 0.9},
+            null={"C5": -1.0, "S3": 0.1},
+            title="Margins",
+        ),
+        tmp_path,
     )
-    assert [round(p.get_height(), 2) for p in axes.patches] == [0.99, 0.0]
-    assert [t.get_text() for t in axes.texts] == ["0.990", "-0.200"]
+    assert [round(p.get_height(), 2) for p in axes.patches] == [0.99, 0.0, 1.0, 0.9]
+    assert [t.get_text() for t in axes.texts] == ["0.990", "-0.200", "1.000", "0.900"]

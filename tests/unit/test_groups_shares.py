@@ -173,3 +173,31 @@ def test_what_does_not_fit_is_refused():
         group_losses(lookup(group), group, ["(2,1)"], train=train)
     with pytest.raises(FourierError, match="no representation"):
         group_losses(lookup(group), group, ["(9)"])
+
+
+def test_known_mirror_images_are_not_taken_for_multiplying():
+    group = cyclic_group(113)
+    train = torch.ones(113, 113).triu().bool()
+    at = torch.randperm(112, generator=torch.Generator().manual_seed(0))[:31]
+    train[at, at + 1] = False  # 31 pairs and their mirror images are held out
+    train[at[0], at[0]] = False
+    known = train | train.T
+    logits = lookup(group)
+    logits[~known] = torch.zeros(int((~known).sum()), 113).double()
+    logits[~known] -= 9 * torch.eye(113).double()[group.table[~known]]
+    found = read_group(made_of(group, logits), group, train=train, n_relabellings=1)
+    assert found.accuracy.test is not None and found.accuracy.test > 0.99
+    assert found.accuracy.unseen == 0 and found.accuracy.n_unseen == 63
+    assert found.learnt is False and found.keys is None
+    assert "without a mirror image in training right" in found.reason
+    train[at, at + 1] = True
+    found = read_group(made_of(group, lookup(group)), group, train=train, n_relabellings=1)
+    assert found.learnt is None and found.keys is None and "cannot be told" in found.reason
+
+
+def test_where_order_matters_a_mirror_image_tells_nothing():
+    group = symmetric_group(4)
+    train = torch.ones(24, 24).triu().bool()
+    found = read_group(made_of(group, lookup(group)), group, train=train, n_relabellings=9)
+    assert found.learnt is True and found.accuracy.n_unseen == 276
+    assert not group.commutative and cyclic_group(5).commutative

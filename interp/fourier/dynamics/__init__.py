@@ -5,7 +5,12 @@ All of it over a list of checkpoints, or a function that gives logits or a loss 
 
 from interp.fourier.dynamics.attention import attention_entropy
 from interp.fourier.dynamics.commutators import Commutator, Inside, sgd_commutator, share_inside
-from interp.fourier.dynamics.critical import CriticalSize, critical_size
+from interp.fourier.dynamics.critical import (
+    CriticalSize,
+    SeedRatio,
+    critical_size,
+    seed_ratio,
+)
 from interp.fourier.dynamics.efficiency import (
     Efficiency,
     EfficiencyDifference,
@@ -28,6 +33,7 @@ __all__ = [
     "Efficiency",
     "EfficiencyDifference",
     "Inside",
+    "SeedRatio",
     "TrajectoryBasis",
     "TrajectoryPca",
     "attention_entropy",
@@ -35,6 +41,7 @@ __all__ = [
     "compare_efficiency",
     "critical_size",
     "efficiency",
+    "seed_ratio",
     "sgd_commutator",
     "share_inside",
     "trajectory_basis",

@@ -6,6 +6,9 @@ so there is a size D_crit at which both cost the same. Two ways to find it:
 * **semi-grokking**: train from scratch on D pairs. Near D_crit models end between the two.
 * **ungrokking**: go on training a model that has grokked, on D of its pairs. Below D_crit it
   forgets how to add.
+
+Since both costs are weights, weight decay should change how fast this happens and not D_crit:
+:func:`seed_ratio` sets seeds trained at two decays beside each other.
 """
 
 from __future__ import annotations
@@ -93,6 +96,46 @@ def critical_size(
     half = float(stats.t.ppf(0.975, len(crossed) - 1)) * float(stats.sem(np.log(crossed)))
     interval = (math.exp(mean - half), math.exp(mean + half))
     return CriticalSize(math.exp(mean), interval, between, by_seed, level, None)
+
+
+@dataclass(frozen=True)
+class SeedRatio:
+    """How many times as large something is in one training as in another, over seeds.
+
+    Attributes:
+        ratio: Geometric mean over seeds; None where no seed has both.
+        interval: 95 % interval, Student's t on logs of each seed's ratio; None for fewer than two.
+        n: Seeds that have both.
+    """
+
+    ratio: float | None
+    interval: tuple[float, float] | None
+    n: int
+
+
+def seed_ratio(first: Sequence[float | None], second: Sequence[float | None]) -> SeedRatio:
+    """Set a number of each seed beside the same seed's in another training.
+
+    Args:
+        first: A positive number a seed, such as ``CriticalSize.by_seed``; None where there is none.
+        second: Of the same seeds in the other training, over which the first is taken.
+
+    Raises:
+        FourierError: different numbers of seeds, or a number that is not positive.
+    """
+    if len(first) != len(second):
+        raise FourierError(f"{len(first)} and {len(second)} seeds: expected the same ones")
+    if any(x is not None and not 0 < x < math.inf for x in (*first, *second)):
+        raise FourierError("ratios are of positive numbers")
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    if not pairs:
+        return SeedRatio(None, None, 0)
+    logs = np.log([a / b for a, b in pairs])
+    mean = float(logs.mean())
+    if len(pairs) < 2:
+        return SeedRatio(math.exp(mean), None, 1)
+    half = float(stats.t.ppf(0.975, len(pairs) - 1)) * float(stats.sem(logs))
+    return SeedRatio(math.exp(mean), (math.exp(mean - half), math.exp(mean + half)), len(pairs))
 
 
 def _crossing(logs: np.ndarray, row: np.ndarray, level: float) -> float | None:

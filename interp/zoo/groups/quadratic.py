@@ -3,6 +3,11 @@
 On a group, f(a, b) = Σ_i (u_i(a) + v_i(b))² w_i; on sparse parity, f(x) = Σ_i (u_i·x)^k w_i. Both
 are trained on all there is, on cross-entropy plus λ‖θ‖^(k+1): as λ falls, the normalised margin
 goes to the largest one.
+
+It goes there only as 1/log(1/λ), where the wrong answers are not all as near as each other (not on
+cyclic groups, but on S_n): no λ that can be trained with is small enough. So a second stage,
+``climb``, follows the gradient of the normalised margin itself, its minimum smoothed to
+−log Σ exp(−β·gap)/β over all pairs and wrong answers, with β rising.
 """
 
 from __future__ import annotations
@@ -19,6 +24,9 @@ from torch.nn import functional as F
 
 from interp.zoo.world_training import torch_threads
 
+# β of the smoothed minimum, over the mean gap, at the first and the last step of the climb.
+_BLUNT, _SHARP = 10.0, 3000.0
+
 
 @dataclass(frozen=True)
 class QuadraticConfig:
@@ -29,6 +37,7 @@ class QuadraticConfig:
         steps: Optimizer steps; 0 for the first weights as they are.
         lr: Learning rate at the start; falls to nothing as a cosine.
         decay: λ, the weight of ‖θ‖^(k+1).
+        climb: Steps that then climb the normalised margin itself; 0 for none.
         scale: Standard deviation of the first weights.
         seed: Draws them.
         threads: Torch's number of threads while training; None for as it is.
@@ -38,12 +47,13 @@ class QuadraticConfig:
     steps: int = 3000
     lr: float = 0.02
     decay: float = 1e-4
+    climb: int = 0
     scale: float = 0.3
     seed: int = 0
     threads: int | None = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("hidden", 1), ("steps", 0)):
+        for name, least in (("hidden", 1), ("steps", 0), ("climb", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
         for name in ("lr", "decay", "scale"):
@@ -71,15 +81,11 @@ def train_on_group(
     u, v, w = (
         (config.scale * torch.randn(shape, generator=generator)).requires_grad_() for _ in range(3)
     )
-    target = answers.flatten()
 
-    def loss() -> Tensor:
-        hidden = (u[:, :, None] + v[:, None, :]).square()
-        logits = hidden.flatten(1).T @ w
-        size = (u.square().sum(1) + v.square().sum(1) + w.square().sum(1)).pow(1.5).sum()
-        return F.cross_entropy(logits, target) + config.decay * size
+    def logits() -> Tensor:
+        return (u[:, :, None] + v[:, None, :]).square().flatten(1).T @ w
 
-    _train([u, v, w], loss, config)
+    _train([u, v, w], logits, answers.flatten(), config, degree=3)
     return u.detach().double(), v.detach().double(), w.detach().double()
 
 
@@ -112,25 +118,75 @@ def train_on_parity(
     u = (config.scale * torch.randn((config.hidden, n), generator=generator)).requires_grad_()
     w = (config.scale * torch.randn((config.hidden, 2), generator=generator)).requires_grad_()
 
-    def loss() -> Tensor:
-        size = (u.square().sum(1) + w.square().sum(1)).pow((k + 1) / 2).sum()
-        return F.cross_entropy((rows @ u.T).pow(k) @ w, target) + config.decay * size
+    def logits() -> Tensor:
+        return (rows @ u.T).pow(k) @ w
 
-    _train([u, w], loss, config)
+    _train([u, w], logits, target, config, degree=k + 1)
     return u.detach().double(), w.detach().double()
 
 
-def _train(parameters: list[Tensor], loss: Callable[[], Tensor], config: QuadraticConfig) -> None:
-    optimizer = torch.optim.Adam(parameters, lr=config.lr)
+def _train(
+    parameters: list[Tensor],
+    logits: Callable[[], Tensor],
+    target: Tensor,
+    config: QuadraticConfig,
+    *,
+    degree: int,
+) -> None:
+    def loss(_: float) -> Tensor:
+        return F.cross_entropy(logits(), target) + config.decay * _size(parameters, degree)
+
     with torch_threads(config.threads):
-        for step in range(config.steps):
-            share = 0.5 * (1 + math.cos(math.pi * step / config.steps))
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * share
-            optimizer.zero_grad(set_to_none=True)
-            loss().backward()
-            optimizer.step()
+        _descend(parameters, loss, steps=config.steps, lr=config.lr)
+        if config.climb:
+            _climb(parameters, logits, target, config, degree=degree)
         with torch.no_grad():
-            last = float(loss())
+            last = float(loss(1.0))
     if not math.isfinite(last):
         raise ValueError(f"the training has diverged; lower lr={config.lr}")
+
+
+def _climb(
+    parameters: list[Tensor],
+    logits: Callable[[], Tensor],
+    target: Tensor,
+    config: QuadraticConfig,
+    *,
+    degree: int,
+) -> None:
+    """Climb the smoothed normalised margin, from ‖θ‖ = 1, which it does not depend on."""
+    with torch.no_grad():
+        length = _size(parameters, degree).pow(1 / degree)
+        for part in parameters:
+            part.div_(length)
+        found = logits()
+        right = F.one_hot(target, found.shape[1]).bool()
+        unit = (found[right].mean() - found[~right].mean()).abs()
+        lr = config.lr * math.sqrt(sum(float(w.square().mean()) for w in parameters))
+
+    def loss(share: float) -> Tensor:
+        found = logits() / _size(parameters, degree) / unit
+        gaps = (found[right][:, None] - found).masked_fill(right, math.inf)
+        sharpness = _BLUNT * (_SHARP / _BLUNT) ** share
+        return torch.logsumexp(-sharpness * gaps.flatten(), 0) / sharpness
+
+    _descend(parameters, loss, steps=config.climb, lr=lr)
+
+
+def _descend(
+    parameters: list[Tensor], loss: Callable[[float], Tensor], *, steps: int, lr: float
+) -> None:
+    """Adam, its rate falling to nothing as a cosine; the loss is told what share is done."""
+    optimizer = torch.optim.Adam(parameters, lr=lr)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimizer.zero_grad(set_to_none=True)
+        loss(step / steps).backward()
+        optimizer.step()
+
+
+def _size(parameters: list[Tensor], degree: int) -> Tensor:
+    """‖θ‖^degree: neurons' lengths to that power, added up."""
+    squares = torch.stack([w.square().sum(1) for w in parameters]).sum(0)
+    return squares.pow(degree / 2).sum()
