@@ -210,6 +210,6 @@ def _compared(config: Config, found: list[Found]) -> list[str]:
         return []
     first, second = found[0].exact, found[1].exact
     return [
-        f"After the same {config.steps} steps the auxiliary loss is ahead of plain fine-tuning by "
-        f"{first - second:+.1%} exact products; one seed each, so no claim about either recipe."
+        f"After the same {config.steps} steps {first:.1%} of products are exact with the auxiliary "
+        f"loss and {second:.1%} without; one seed each, so no claim about either recipe."
     ]

@@ -5,6 +5,8 @@ Through the final norm's gain but past all later layers: of an early layer's lat
 
 from __future__ import annotations
 
+import html
+import unicodedata
 from collections.abc import Sequence
 
 import torch
@@ -54,10 +56,34 @@ def logit_effects(
 
 
 def token_text(model: Model, token: int, words: Sequence[str] | None = None) -> str:
-    """A token as text; without a tokenizer its word, or its number where there are no words."""
+    """A token as text; without a tokenizer its word, or its number where there are no words.
+
+    What is no text by itself, as a piece of a letter or a control character, goes by the name that
+    the tokenizer has for it.
+    """
     if model.tokenizer is None and words is not None:
         return words[token]
     if model.tokenizer is None:
         return f"#{token}"
     text: str = model.tokenizer.decode([token])
+    name = str(model.tokenizer.convert_ids_to_tokens(token))
+    # SentencePiece marks a word's beginning, and decoding a token by itself loses the mark.
+    if name.startswith("▁"):
+        text = " " + text.removeprefix(" ")
+    if any(unicodedata.category(c) == "Cc" and c not in "\t\n\r" or c == "\ufffd" for c in text):
+        text = name
     return text or f"#{token}"
+
+
+def token_html(token: str) -> str:
+    """A token's text, escaped, on one line."""
+    return html.escape(token).replace("\n", "⏎")
+
+
+def effects_html(tokens: Sequence[tuple[str, float]]) -> str:
+    """Tokens and changes of their logits; on a ground, so that a space in front is seen."""
+    style = "white-space:pre-wrap;background:#eee"
+    return ", ".join(
+        f"<code style='{style}'>{token_html(token)}</code>&nbsp;{value:+.2f}"
+        for token, value in tokens
+    )
