@@ -202,7 +202,8 @@ def _conclusion(one: Found) -> str:
         for table in one.tables.values()
         for row in list(table)[:2]  # of heads, those tested together; the strongest edges
     ]
-    return f"{said} Load: {'; '.join(told)}."
+    alone = f" No head could be weighed: {one.untested}." if one.untested else ""
+    return f"{said} Load: {'; '.join(told)}.{alone}"
 
 
 def _compared(config: Config, found: list[Found]) -> list[str]:

@@ -104,8 +104,8 @@ def plan_ablations(
         The plan; nothing has been removed yet.
 
     Raises:
-        ValueError: shapes that do not agree, a count or threshold out of range, or nothing to
-            test.
+        NoControlsError: no head leaves others to be compared with.
+        ValueError: shapes that do not agree, a count or threshold out of range.
     """
     if not scores.shape == null.shape == norms.shape:
         raise ValueError(
@@ -143,7 +143,7 @@ def plan_ablations(
                 )
             )
     if not subjects:
-        raise ValueError(
+        raise NoControlsError(
             f"no head of this model can be compared with another: {'; '.join(untested)}"
         )
     return Plan(

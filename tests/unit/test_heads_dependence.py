@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.evidence import loss
+from interp.evidence import NoControlsError, loss
 from interp.heads import Ablations, HeadScores, judge, plan_ablations, weigh_heads
 from interp.models import Examples
 
@@ -77,6 +77,11 @@ def test_the_target_is_tested_even_where_it_is_none_of_the_strongest():
     made = plan(scores(**crowded, L1H3=0.5), top=1)
     assert made.target == {(1, 3)}, "layer 0 has no head left to compare with"
     assert made.subjects[0].heads == made.target
+
+
+def test_where_every_head_carries_the_signature_there_is_nothing_to_compare_with():
+    with pytest.raises(NoControlsError, match="no head of this model can be compared"):
+        plan(torch.full((2, 4), 0.9))
 
 
 def test_nothing_is_removed_that_no_verdict_rests_on():
