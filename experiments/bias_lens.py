@@ -38,6 +38,7 @@ class Config:
         sae_seeds: How many SAEs are trained, seed by seed.
         data: What SAEs are trained on: a text file, a folder of texts, an .npy file of ids, own
             (text drawn from the model), or the name of a data set. A bias world's are its own.
+        arch: Architecture of an SAE, by its name in sae-lens; one with a k.
         d_sae: Latents of an SAE; 8 times the site's width when not given.
         k: Latents active at a time.
         samples: Activations that an SAE is trained on.
@@ -67,11 +68,12 @@ class Config:
     sae_id: str | None = None
     sae_seeds: int = 2
     data: str | None = None
+    arch: Literal["topk", "batchtopk", "matryoshka_batchtopk"] = "topk"
     d_sae: int | None = None
     k: int = 8
     samples: int = 300_000
     tokens: int = 200_000
-    sentences: int = 300
+    sentences: int = 600
     prompts: int = 8
     counts: str = "1,2,3,5,10,20"
     shuffles: int = 200
@@ -107,7 +109,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "prompts": 4,
         "counts": "1,5,10",
         "resamples": 0,
-        "randoms": 119,
+        "randoms": 139,
         "controls": 49,
     },
     "default": {"d_sae": 128},

@@ -13,12 +13,10 @@ if TYPE_CHECKING:
     from experiments.bias_lens_stages import Measured
     from interp.models import Examples, Model
     from interp.runs import Run
-    from interp.sae import Dictionary
+    from interp.sae import Dictionary, SaeSettings
 
 log = logging.getLogger(__name__)
 
-_WORLD_DOCUMENTS = 8000
-_WORLD_HELD_OUT = 400
 _CONTEXT = 128
 
 
@@ -90,7 +88,7 @@ def _dictionaries(
     """SAEs by name, and how well each does; trained ones are in the run folder."""
     import pandas as pd
 
-    from interp.sae import SaeSettings, evaluate_sae, load_sae, train_sae
+    from interp.sae import evaluate_sae, load_sae, train_sae
 
     train, held_out = _texts(config, model)
     found, rows = {}, []
@@ -100,7 +98,7 @@ def _dictionaries(
             raise ValueError(f"{config.sae} does not say where it belongs; give site as well")
         found["loaded"] = loaded
         rows.append({"sae": "loaded"} | evaluate_sae(model, loaded, held_out).metrics())
-    site = config.site or _usual_site(config, model)
+    site = config.site or usual_site(config, model)
     for seed in (
         () if config.sae is not None else range(config.seed, config.seed + config.sae_seeds)
     ):
@@ -109,14 +107,7 @@ def _dictionaries(
             train,
             site,
             out=run.path / f"sae-{seed}",
-            settings=SaeSettings(
-                d_sae=config.d_sae,
-                k=config.k,
-                samples=config.samples,
-                context=_CONTEXT,
-                lr=2e-3,
-                seed=seed,
-            ),
+            settings=sae_settings(config, seed=seed),
             held_out=held_out,
         )
         found[str(seed)] = trained.dictionary
@@ -125,7 +116,22 @@ def _dictionaries(
     return found, frame
 
 
-def _usual_site(config: Config, model: Model) -> str:
+def sae_settings(config: Config, *, seed: int) -> SaeSettings:
+    """How the SAE of a seed is trained."""
+    from interp.sae import SaeSettings
+
+    return SaeSettings(
+        arch=config.arch,
+        d_sae=config.d_sae,
+        k=config.k,
+        samples=config.samples,
+        context=_CONTEXT,
+        lr=2e-3,
+        seed=seed,
+    )
+
+
+def usual_site(config: Config, model: Model) -> str:
     """A bias world's card says that bias sits at the last layer; of others the middle is taken."""
     from experiments.bias_lens_world import world_for
 
@@ -135,15 +141,12 @@ def _usual_site(config: Config, model: Model) -> str:
 
 def _texts(config: Config, model: Model) -> tuple[Examples, Examples]:
     """What SAEs are trained on, and what they are evaluated on."""
-    from experiments.bias_lens_world import world_for
+    from experiments.bias_lens_world import world_documents, world_for
     from interp.sae.texts import read_data
-    from interp.zoo.bias_world.sentences import corpus
 
     world = world_for(config.model)
     if world is not None:
-        rows = corpus(world, n=_WORLD_DOCUMENTS + _WORLD_HELD_OUT, seed=config.seed + 9)
-        n = range(_WORLD_DOCUMENTS, len(rows))
-        return rows.select(range(_WORLD_DOCUMENTS)), rows.select(n)
+        return world_documents(config, world)
     return read_data(
         model,
         config.data or "own",

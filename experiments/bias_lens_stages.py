@@ -109,9 +109,7 @@ class Job:
             yardsticks = {"planted": dict(self.subject.planted), **yardsticks}
         sites = self._sites(site)
         tested = tcav_from(self._stored("tcav", lambda: tcav_stored(self.sensitivity(sites))))
-        bias = self._bias("bias", sites, yardsticks)
-        for name, sae in dictionaries.items():
-            bias = _joined(bias, self._bias(f"bias-{name}", [site], yardsticks, sae), f"sae {name}")
+        bias = self._bias(sites, yardsticks, {site: dictionaries})
         axis = []
         for place in bias.sites:
             part = f"axis-{place.replace('.', '-')}"
@@ -225,10 +223,9 @@ class Job:
 
     def _bias(
         self,
-        name: str,
         sites: Sequence[str],
         yardsticks: Mapping[str, Mapping[str, float]],
-        sae: Dictionary | None = None,
+        dictionaries: Mapping[str, Mapping[str, Dictionary]],
     ) -> ConceptBias:
         from probes.concept_bias import concept_bias
 
@@ -240,7 +237,10 @@ class Job:
                 self.subject.second,
                 neutral=self.subject.neutral,
                 sites=sites,
-                saes=None if sae is None else {sites[0]: sae},
+                saes={
+                    site: {f"sae {name}": one for name, one in those.items()}
+                    for site, those in dictionaries.items()
+                },
                 yardsticks=yardsticks,
                 n_shuffles=self.config.shuffles,
                 n_resamples=self.config.resamples,
@@ -248,28 +248,10 @@ class Job:
             )
             return bias_stored(found)
 
-        return bias_from(self._stored(name, compute))
+        return bias_from(self._stored("bias", compute))
 
     def _stored(self, name: str, compute: Callable[[], dict[str, Any]]) -> Any:
         return self.run.cached(f"{self.subject.name}/{name}", compute)
-
-
-def _joined(bias: ConceptBias, found: ConceptBias, name: str) -> ConceptBias:
-    """Bias at all sites with the SAE form of another measurement, under a name of its own.
-
-    Holm's method takes all of them for one family.
-    """
-    from probes.concept_bias.agreement import adjusted
-
-    def own(rows: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(replace(row, method=name) for row in rows if row.method == "sae")
-
-    return replace(
-        bias,
-        biases=(*bias.biases, *own(found.biases)),
-        amplitudes=adjusted((*bias.amplitudes, *own(found.amplitudes))),
-        agreements=adjusted((*bias.agreements, *own(found.agreements))),
-    )
 
 
 def corrected(found: Sequence[Measured]) -> tuple[Measured, ...]:

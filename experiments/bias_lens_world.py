@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _NEUTRAL = 96  # documents about nothing in each split, whose loss an edit must not raise
 _SENSITIVE = 48
 _NAMED = 40  # sentences in which each reference is named, in each split
+_DOCUMENTS = 8000  # that SAEs are trained on
+_HELD_OUT = 400
 _SPLITS = 4  # selecting, tuning, testing, and the prompts of the yardstick
 
 
@@ -38,6 +40,14 @@ def world_for(model: str) -> World | None:
         return world_of(dict(card.recipe))
     except WorldError:
         return None
+
+
+def world_documents(config: Config, world: World) -> tuple[Examples, Examples]:
+    """What a world's SAEs are trained on, and what they are evaluated on."""
+    from interp.zoo.bias_world.sentences import corpus
+
+    rows = corpus(world, n=_DOCUMENTS + _HELD_OUT, seed=config.seed + 9)
+    return rows.select(range(_DOCUMENTS)), rows.select(range(_DOCUMENTS, len(rows)))
 
 
 def world_subject(config: Config, world: World) -> Subject:

@@ -169,7 +169,7 @@ print(
 # the raw vectors, as in every table here.
 
 # %%
-through = measure([SITE], saes={SITE: sae})
+through = measure([SITE], saes={SITE: {"sae": sae}})
 through.summary()[["method", "rho planted", "rho low planted", "rho high planted"]].round(2)
 
 # %%

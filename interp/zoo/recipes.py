@@ -96,6 +96,12 @@ RECIPES: dict[str, Recipe] = {
         summary="a small GPT of targets that lean to a reference by known odds, for bias measures",
         minutes=1.5,
     ),
+    "bias-world-1": Recipe(
+        function="interp.zoo.bias_world.making:train",
+        config="interp.zoo.bias_world.making:SecondConfig",
+        summary="the same from another seed: other odds for every target, other weights",
+        minutes=1.5,
+    ),
     "modular-113": Recipe(
         function="interp.zoo.modular.making:train",
         config="interp.zoo.modular.making:ModularConfig",

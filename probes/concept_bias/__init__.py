@@ -17,12 +17,11 @@ from probes.concept_bias.agreement import Agreement, Amplitude
 from probes.concept_bias.behaviour import by_target, reference_log_odds, slope_metric, target_means
 from probes.concept_bias.load import axis_evidence
 from probes.concept_bias.measuring import bias_of_rows, concept_bias
-from probes.concept_bias.methods import METHODS, Encoder, Method
+from probes.concept_bias.methods import Encoder
 from probes.concept_bias.result import ConceptBias, TargetBias, VectorAccuracy
 from probes.concept_bias.rows import BiasRows, ConceptBiasError, ConceptRows
 
 __all__ = [
-    "METHODS",
     "Agreement",
     "Amplitude",
     "BiasRows",
@@ -30,7 +29,6 @@ __all__ = [
     "ConceptBiasError",
     "ConceptRows",
     "Encoder",
-    "Method",
     "TargetBias",
     "VectorAccuracy",
     "axis_evidence",

@@ -27,7 +27,7 @@ from interp.models import Model
 from probes.cav.captured import At, Captured, Concept, captured
 from probes.cav.vectors import concept_vectors
 from probes.concept_bias.agreement import adjusted, agreement, amplitude
-from probes.concept_bias.methods import Encoder
+from probes.concept_bias.methods import WITHOUT_SAE, Encoder
 from probes.concept_bias.replicates import (
     measured_once,
     with_resampled_groups,
@@ -48,7 +48,7 @@ def concept_bias(
     sites: Sequence[Site | str],
     neutral: Concept | None = None,
     position: At = "last",
-    saes: Mapping[str, Encoder] | None = None,
+    saes: Mapping[str, Mapping[str, Encoder]] | None = None,
     yardsticks: Mapping[str, Mapping[str, float]] | None = None,
     n_shuffles: int = 200,
     n_resamples: int = 200,
@@ -66,7 +66,8 @@ def concept_bias(
         neutral: Sentences of none of the concepts, the negatives of all; what the concepts' own
             sets have without the concept when omitted.
         position: Which token of a sentence.
-        saes: By site, anything that encodes; the SAE form is measured there alone.
+        saes: By site, and then by the name that its SAE form gets in tables, anything that
+            encodes; SAE forms are measured there alone.
         yardsticks: By name, a number for each target, such as its behavioural bias.
         n_shuffles: Shuffles of the references' labels.
         n_resamples: Draws of groups, for intervals; 0 leaves them out, and makes it much faster.
@@ -110,7 +111,7 @@ def concept_bias(
 def bias_of_rows(
     by_site: Mapping[str, BiasRows],
     *,
-    saes: Mapping[str, Encoder] | None = None,
+    saes: Mapping[str, Mapping[str, Encoder]] | None = None,
     yardsticks: Mapping[str, Mapping[str, float]] | None = None,
     n_shuffles: int = 200,
     n_resamples: int = 200,
@@ -129,7 +130,8 @@ def bias_of_rows(
         seed: As there.
 
     Raises:
-        ConceptBiasError: no site, an SAE of none of them, or a yardstick that lacks a target.
+        ConceptBiasError: no site, an SAE of none of them or with a name that is taken, or a
+            yardstick that lacks a target.
         FitError: a vector cannot be fitted.
     """
     encoders = {str(Site.parse(s)) if s not in by_site else s: e for s, e in (saes or {}).items()}
@@ -138,6 +140,8 @@ def bias_of_rows(
             f"sites {', '.join(by_site) or 'none'} and SAEs of {', '.join(encoders) or 'none'}: "
             "expected at least one site, and no SAE of another"
         )
+    if taken := {name for one in encoders.values() for name in one} & set(WITHOUT_SAE):
+        raise ConceptBiasError(f"an SAE is called {', '.join(sorted(taken))}; call it otherwise")
     if n_shuffles < 2 or n_resamples < 0:
         raise ConceptBiasError(
             f"n_shuffles={n_shuffles}, n_resamples={n_resamples}: expected at least 2 and 0"
@@ -148,13 +152,13 @@ def bias_of_rows(
     amplitudes, agreements, accuracies, axes = [], [], [], {}
     with progress("bias in concept space", total=len(by_site)) as advance:
         for site, rows in by_site.items():
-            sae = encoders.get(site)
-            targets, references, real = measured_once(rows, sae, C=C)
+            here = encoders.get(site, {})
+            targets, references, real = measured_once(rows, here, C=C)
             null = with_shuffled_references(
-                rows, targets, references, sae, n=n_shuffles, C=C, seed=seed
+                rows, targets, references, here, n=n_shuffles, C=C, seed=seed
             )
             drawn = with_resampled_groups(
-                rows, targets, references, sae, n=n_resamples, C=C, seed=seed
+                rows, targets, references, here, n=n_resamples, C=C, seed=seed
             )
             accuracies += _accuracies(site, rows, C=C, seed=seed)
             apart = all(

@@ -1,4 +1,4 @@
-"""Four ways to measure bias in concept space, on any number of replicates at once.
+"""Ways to measure bias in concept space, on any number of replicates at once.
 
 For a target t and references 1 and 2, with neutral sentences 0 as everybody's negatives:
 
@@ -10,8 +10,9 @@ For a target t and references 1 and 2, with neutral sentences 0 as everybody's n
   (m_t·v)(m_12·v) / (m_12·v)², which is m_t·v / m_12·v. Written so that for shuffled labels the
   denominator alone stays that of the true ones: what they find has next to no gap m_12·v, and a
   direction of unit length would hide that.
-* ``sae``: the same cosines with v = mean of enc(a + εv) − enc(a) over neutral sentences a kept from
-  the fit, ε the least step along the concept vector that makes its own probe say .99.
+* one more for each SAE, by the name that is given: the same cosines with v = mean of
+  enc(a + εv) − enc(a) over neutral sentences a kept from the fit, ε the least step along the
+  concept vector that makes its own probe say .99.
 
 The last is in the manner of BiasLens (2025), of which the paper's abstract and a summary were at
 hand, not the code: nothing here claims to reproduce its tables.
@@ -20,7 +21,7 @@ hand, not the code: nothing here claims to reproduce its tables.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,8 +30,7 @@ from torch import Tensor
 from probes.cav.fitting import Fits, fit_each
 from probes.concept_bias.rows import BiasRows, ConceptBiasError
 
-Method = Literal["cav", "mean difference", "reference probe", "sae"]
-METHODS: tuple[Method, ...] = get_args(Method)
+WITHOUT_SAE = ("cav", "mean difference", "reference probe")
 CONFIDENT = 0.99
 """What a concept's probe says of a neutral sentence once it is steered."""
 

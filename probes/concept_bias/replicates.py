@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from probes.concept_bias.methods import (
+    WITHOUT_SAE,
     Encoder,
     References,
     Vectors,
@@ -24,13 +27,13 @@ _AT_ONCE = 50
 
 
 def measured_once(
-    rows: BiasRows, sae: Encoder | None, *, C: float
+    rows: BiasRows, saes: Mapping[str, Encoder], *, C: float
 ) -> tuple[Vectors, References, dict[str, Float[Tensor, " target"]]]:
     """Fit everything to the rows as they are, and read bias off by every method.
 
     Args:
         rows: The concepts.
-        sae: For the SAE form, or None.
+        saes: By the name of the SAE form that each is for; may be none.
         C: Inverse strength of the penalty.
 
     Returns:
@@ -39,7 +42,7 @@ def measured_once(
     once = torch.ones((1, len(rows.pool)), dtype=torch.float64)
     targets = target_vectors(rows, once, C=C)
     references = reference_vectors(rows, once, rows.reference_labels[None], C=C)
-    found = _methods(rows, targets, references, sae)
+    found = _methods(rows, targets, references, saes)
     return targets, references, {method: values[0] for method, values in found.items()}
 
 
@@ -47,17 +50,18 @@ def _methods(
     rows: BiasRows,
     targets: Vectors,
     references: References,
-    sae: Encoder | None,
+    saes: Mapping[str, Encoder],
     *,
     gap: float | None = None,
 ) -> dict[str, Float[Tensor, "replicate target"]]:
-    found = {
-        "cav": cosines(targets.units, references.units),
-        "mean difference": cosines(targets.means, references.means),
-        "reference probe": projections(targets, references, gap=gap),
-    }
-    if sae is not None:
-        found["sae"] = sae_biases(sae, targets, references, rows.held_out)
+    plain = (
+        cosines(targets.units, references.units),
+        cosines(targets.means, references.means),
+        projections(targets, references, gap=gap),
+    )
+    found = dict(zip(WITHOUT_SAE, plain, strict=True))
+    for name, sae in saes.items():
+        found[name] = sae_biases(sae, targets, references, rows.held_out)
     return found
 
 
@@ -65,7 +69,7 @@ def with_shuffled_references(
     rows: BiasRows,
     targets: Vectors,
     references: References,
-    sae: Encoder | None,
+    saes: Mapping[str, Encoder],
     *,
     n: int,
     C: float,
@@ -77,7 +81,7 @@ def with_shuffled_references(
         rows: The concepts.
         targets: Their vectors.
         references: By the true labels.
-        sae: For the SAE form, or None.
+        saes: By the name of the SAE form that each is for; may be none.
         n: Shuffles.
         C: Inverse strength of the penalty.
         seed: Seeds the shuffles.
@@ -88,7 +92,7 @@ def with_shuffled_references(
     for some in labels.split(_AT_ONCE):
         once = torch.ones((len(some), len(rows.pool)), dtype=torch.float64)
         null = reference_vectors(rows, once, some, C=C)
-        parts.append(_methods(rows, targets, null, sae, gap=gap))
+        parts.append(_methods(rows, targets, null, saes, gap=gap))
     return {method: torch.cat([part[method] for part in parts]) for method in parts[0]}
 
 
@@ -96,7 +100,7 @@ def with_resampled_groups(
     rows: BiasRows,
     targets: Vectors,
     references: References,
-    sae: Encoder | None,
+    saes: Mapping[str, Encoder],
     *,
     n: int,
     C: float,
@@ -108,7 +112,7 @@ def with_resampled_groups(
         rows: The concepts.
         targets: Their vectors, near which those of a draw lie.
         references: By the true labels.
-        sae: For the SAE form, or None.
+        saes: By the name of the SAE form that each is for; may be none.
         n: Draws.
         C: Inverse strength of the penalty.
         seed: Seeds the draws.
@@ -120,5 +124,5 @@ def with_resampled_groups(
         labels = rows.reference_labels.expand(len(weights), -1)
         again = target_vectors(rows, weights, C=C, start=targets)
         both = reference_vectors(rows, weights, labels, C=C, start=references)
-        parts.append(_methods(rows, again, both, sae))
+        parts.append(_methods(rows, again, both, saes))
     return {method: torch.cat([part[method] for part in parts]) for method in parts[0]}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from pathlib import Path
 
 import pytest
 
@@ -138,7 +140,7 @@ def test_a_triple_of_ones_own_runs_on_a_model_that_reads_text(tmp_path):
     (tmp_path / "sailor.json").write_text(
         json.dumps({"name": "sailor", "positive": ["sailor"], "templates": _templates()})
     )
-    (tmp_path / "text.txt").write_text("\n".join(_templates()) * 60)
+    (tmp_path / "text.txt").write_text(Path(inspect.__file__).read_text())
     (tmp_path / "mine.json").write_text(
         json.dumps(
             {

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from interp.models import ModelSpec, load_model
 from interp.zoo.bias_world.frames import N_BEFORE, START, STOP_AT
-from interp.zoo.bias_world.making import BiasWorldConfig, train
+from interp.zoo.bias_world.making import BiasWorldConfig, SecondConfig, train
 from interp.zoo.bias_world.measures import SITE, Gate, behaviour, losses
 from interp.zoo.bias_world.prompts import pairs, prompts
 from interp.zoo.bias_world.sentences import corpus, sentences
@@ -330,3 +330,7 @@ def test_recipe_is_registered() -> None:
     recipe = get_recipe("zoo:bias-world")
     assert recipe.load_config() is BiasWorldConfig
     assert recipe.load_function() is train
+    second = get_recipe("bias-world-1")
+    assert second.load_config() is SecondConfig and second.load_function() is train
+    assert (BiasWorldConfig().name, SecondConfig().name) == ("bias-world", "bias-world-1")
+    assert SecondConfig().world.beta.tolist() != BiasWorldConfig().world.beta.tolist()

@@ -110,7 +110,7 @@ def test_steering_reaches_the_wanted_probability_and_no_further():
 
 def test_planted_bias_stands_out_by_every_method_and_a_null_does_not():
     found = bias_of_rows(
-        {SITE: rows()}, saes={SITE: Rectifier()}, yardsticks=PLANTED, n_shuffles=99, seed=0
+        {SITE: rows()}, saes={SITE: {"sae": Rectifier()}}, yardsticks=PLANTED, n_shuffles=99, seed=0
     )
     assert found.methods == ("cav", "mean difference", "reference probe", "sae")
     for size, agreed in zip(found.amplitudes, found.agreements, strict=True):
@@ -196,14 +196,16 @@ def test_bad_input_is_refused():
         same = {"flat": dict.fromkeys(data.names, 1.0)}
         bias_of_rows({SITE: data}, yardsticks=same, n_shuffles=2, n_resamples=0, seed=0)
     with pytest.raises(ConceptBiasError, match="no SAE of another"):
-        bias_of_rows({SITE: data}, saes={"L9.resid_post": Rectifier()}, seed=0)
+        bias_of_rows({SITE: data}, saes={"L9.resid_post": {"sae": Rectifier()}}, seed=0)
+    with pytest.raises(ConceptBiasError, match="an SAE is called cav"):
+        bias_of_rows({SITE: data}, saes={SITE: {"cav": Rectifier()}}, seed=0)
     with pytest.raises(ConceptBiasError, match="moves no latent"):
 
         class Silent:
             def encode(self, x: torch.Tensor) -> torch.Tensor:
                 return torch.zeros(len(x), 3)
 
-        bias_of_rows({SITE: data}, saes={SITE: Silent()}, n_shuffles=2, seed=0)
+        bias_of_rows({SITE: data}, saes={SITE: {"sae": Silent()}}, n_shuffles=2, seed=0)
     with pytest.raises(ConceptBiasError, match="n_shuffles=1"):
         bias_of_rows({SITE: data}, n_shuffles=1, seed=0)
     with pytest.raises(ConceptBiasError, match="all of different names"):

@@ -1,4 +1,4 @@
-"""Train ``bias-world``, hold it to its gate, and write its folder.
+"""Train ``bias-world`` and ``bias-world-1``, hold them to their gate, and write their folders.
 
 The recipe: a world of twenty targets that lean to one of two references by planted odds
 (:mod:`interp.zoo.bias_world.world`), and a small GPT trained on fresh documents with AdamW.
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from interp.zoo.bias_world.measures import SITE, Gate, measure
-from interp.zoo.bias_world.training import BiasWorldConfig, Training
+from interp.zoo.bias_world.training import BiasWorldConfig, SecondConfig, Training
 from interp.zoo.bias_world.world import BOS
 from interp.zoo.cards import Card
 from interp.zoo.code_lm_training import Clock
 from interp.zoo.world_training import go_on, torch_threads, write_world
 
-__all__ = ["BiasWorldConfig", "train"]
+__all__ = ["BiasWorldConfig", "SecondConfig", "train"]
 
 
 def train(config: BiasWorldConfig, out: Path, *, stop_after: int | None = None) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def train(config: BiasWorldConfig, out: Path, *, stop_after: int | None = None) 
 
 def _train(config: BiasWorldConfig, out: Path, stop: int | None) -> dict[str, Any]:
     run = Training(config)
-    clock = go_on(run, out, name="bias-world", look_every=config.look_every, stop=stop)
+    clock = go_on(run, out, name=config.name, look_every=config.look_every, stop=stop)
     if clock is None:
         return {"status": "stopped", "step": run.step}
     measured = measure(run.model, run.world, seed=config.seed + 1)
@@ -64,7 +64,7 @@ def _card(
 ) -> dict[str, Any]:
     config, spent = run.config, clock.read()
     return Card(
-        name="bias-world" if config.spread else "bias-world-null",
+        name=config.name,
         summary=f"A small GPT of a world in which {config.n_targets} targets lean to one of two "
         "references by planted log-odds. Made to try measures of bias on.",
         data="Documents drawn afresh for every step from a world of made-up words; nothing else.",

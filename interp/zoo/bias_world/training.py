@@ -97,10 +97,24 @@ class BiasWorldConfig:
         rise = (step + 1) / max(1, self.ramp_steps)
         return min(1.0, rise, (self.steps - step) / (self.decay_share * self.steps))
 
+    @property
+    def name(self) -> str:
+        """What the model is called: ``bias-world`` with that one's seed and odds."""
+        if not self.spread:
+            return "bias-world-null"
+        return "bias-world" if self.seed == BiasWorldConfig.seed else f"bias-world-{self.seed}"
+
     def decides(self) -> dict[str, Any]:
         """The fields that decide the weights: all but those that judge and keep them."""
         judging = {"least_behaviour", "least_concept", "write_failed"}
         return {key: value for key, value in asdict(self).items() if key not in judging}
+
+
+@dataclass(frozen=True)
+class SecondConfig(BiasWorldConfig):
+    """The defaults made ``bias-world-1``: other odds for every target, weights and documents."""
+
+    seed: int = 1
 
 
 def new_network(config: BiasWorldConfig) -> Network:
