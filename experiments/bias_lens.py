@@ -76,7 +76,7 @@ class Config:
     sentences: int = 600
     prompts: int = 8
     counts: str = "1,2,3,5,10,20"
-    shuffles: int = 200
+    shuffles: int = 299
     resamples: int = 100
     randoms: int = 199
     controls: int = 99

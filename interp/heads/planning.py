@@ -144,7 +144,8 @@ def plan_ablations(
             )
     if not subjects:
         raise NoControlsError(
-            f"no head of this model can be compared with another: {'; '.join(untested)}"
+            f"no head of this model can be compared with another: {untested[0]}"
+            + (f"; likewise {len(untested) - 1} more" if len(untested) > 1 else "")
         )
     return Plan(
         signature_name=signature_name,
