@@ -16,7 +16,8 @@
 #
 # A *probe* is a direction in a model's activations along which true and false statements separate.
 # That is a **signature**: it can be read off. Whether the model *uses* the direction is another
-# question, answered by pushing along it and by erasing it, beside random directions.
+# question, answered by pushing along it and by erasing it, beside directions fitted to shuffled
+# labels.
 #
 # The model is bundled, and its answer is known. In its world five kinds of statement (*domains*)
 # are told truly or falsely by hidden bits: `D0` and `D1` share one, which `ANTI` has inverted; `D3`

@@ -225,8 +225,10 @@ EvidenceTable([axis, found.evidence])
 # A few latents take most of the bias away, at next to no cost on neutral text and with a named
 # reference still recognised; as many random latents that fire about as often do not. That is what "the
 # latents carry it" means here. Taking the axis out takes more than the bias: of two references the
-# named one is then recognised half of the time, which is chance. On a model with words the answer may be another: the edit may cost
-# too much, or take the concept away together with the bias, and the tables say so.
+# named one is then recognised half of the time, which is chance. The SAE's reconstruction in place of
+# the activations changes the slope by itself, which is why edits keep its error. On a model with
+# words the answer may be another: the edit may cost too much, or take the concept away together with
+# the bias, and the tables say so.
 #
 # The same for other models, with tables and a folder that replays itself; triples of your own are
 # files:

@@ -40,7 +40,7 @@ def auroc_interval(
     groups: Sequence[str],
     *,
     confidence: float = CONFIDENCE,
-    n_resamples: int = 2000,
+    n_resamples: int | None = None,
     seed: int,
 ) -> tuple[float, float]:
     """Interval for the AUROC, by the bootstrap over groups.
@@ -58,21 +58,23 @@ def auroc_interval(
         labels: True for label 1.
         groups: One name a row.
         confidence: Coverage, strictly between 0 and 1.
-        n_resamples: Bootstrap samples.
+        n_resamples: Bootstrap samples; when omitted 2,000, and ten times as many where a label has
+            fewer than 50 groups, whose widened ends lie where 2,000 hardly reach.
         seed: Seeds the resampling.
 
     Raises:
         MeasureError: fewer than two groups with either label, or scores that are not finite.
     """
     scores, labels = _checked(scores, labels)
-    _smaller_side(labels, groups)  # refuses too few
+    fewest = _smaller_side(labels, groups)  # refuses too few
+    n_resamples = n_resamples or (2_000 if fewest >= 50 else 20_000)
     exact = auroc(scores, labels)
     if exact in (0.0, 1.0):
         bound = ((1 - confidence) / 2) ** (1 / _disjoint_pairs(labels, groups))
         return (bound, 1.0) if exact == 1.0 else (0.0, 1 - bound)
     found = _resampled([scores], labels, groups, n_resamples=n_resamples, seed=seed)[:, 0]
     without = _left_out([scores], labels, groups)[:, 0]
-    return _bca(exact, found, without, _smaller_side(labels, groups), confidence)
+    return _bca(exact, found, without, fewest, confidence)
 
 
 def auroc_lead(

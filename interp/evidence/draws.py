@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.evidence.controls import NoControlsError
+from interp.evidence.evidence import ENDLESS
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class RandomDraws:
 
     family: str
     n: int
-    n_possible: ClassVar[int] = 10**18
+    n_possible: ClassVar[int] = ENDLESS
     norm_ratios: ClassVar[None] = None
 
     def __post_init__(self) -> None:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Verdict = Literal["load-bearing", "not load-bearing", "underpowered"]
+ENDLESS = 10**18
+"""Stands for the number of controls of a kind that is drawn from a continuum."""
 Interval = tuple[float, float]
 
 
@@ -151,9 +153,9 @@ class Evidence:
             f"{self.signature_name}{absent}",
             "effect (share)": f"{short(self.effect)} {self.units}{share}\n{span(self.interval)}",
             "controls, mean to max": f"{short(mean, 2)} to {short(max(self.controls))}\n"
-            f"{n} of {count(self.n_possible)}\n{self.control_family}{match}",
+            f"{of_all(n, self.n_possible)}\n{self.control_family}{match}",
             "p (smallest)": f"{short(self.p_value, 2)} ({short(self.p_smallest, 2)})\n"
-            f"{len(self.null_effects)} of {count(self.n_null_possible)}{adjusted}",
+            f"{of_all(len(self.null_effects), self.n_null_possible)}{adjusted}",
             "verdict": self.verdict,
         }
 
@@ -226,6 +228,11 @@ def span(interval: Interval) -> str:
     places = max(0, 2 - math.floor(math.log10(largest)))
     low, high = (round(end, places) + 0.0 for end in interval)
     return f"[{low:.{places}f}, {high:.{places}f}]"
+
+
+def of_all(n: int, possible: int) -> str:
+    """How many were taken of how many there are, where they can be counted."""
+    return f"{n:,} drawn" if possible == ENDLESS else f"{n:,} of {count(possible)}"
 
 
 def count(number: int) -> str:

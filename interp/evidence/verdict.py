@@ -13,7 +13,16 @@ from torch import Tensor
 
 from interp.evidence.controls import ControlSets
 from interp.evidence.draws import RandomDraws
-from interp.evidence.evidence import Evidence, EvidenceError, Interval, Verdict, count, short, span
+from interp.evidence.evidence import (
+    ENDLESS,
+    Evidence,
+    EvidenceError,
+    Interval,
+    Verdict,
+    count,
+    short,
+    span,
+)
 from interp.evidence.metrics import damage
 from interp.evidence.reading import Metric
 from interp.evidence.statistics import (
@@ -242,8 +251,8 @@ def _verdict(row: Evidence) -> tuple[Verdict, str]:
             f"{beaten} {sets} (p = {short(p)}{after})."
         )
     if at_least == 0:
-        exist = count(row.n_null_possible)
-        more = "no more exist" if row.n_null_possible == n else f"{exist} exist, so draw more"
+        exist = "" if row.n_null_possible == ENDLESS else f"{count(row.n_null_possible)} exist, so "
+        more = "no more exist" if row.n_null_possible == n else f"{exist}draw more"
         why = f"with so few p cannot be below {short(p)}{after}; {more}"
         if row.correction == "rank sums" and p > row.p_smallest:
             why = f"others of its family do not: p = {short(p)}{after}"

@@ -27,6 +27,8 @@ def test_draws_serve_for_the_excess_and_for_p() -> None:
     assert row.verdict == "load-bearing" and row.p_value == 0.01
     assert row.control_family == "random-direction" and row.control_match is None
     assert row.n_possible > 10**9, "there is no end of them"
+    assert "99 drawn" in row.cells["controls, mean to max"]
+    assert "10^18" not in "".join(row.cells.values()) + row.reason
 
 
 def test_none_drawn_is_no_control() -> None:
