@@ -149,7 +149,8 @@ def in_words(told: Told) -> str:
         said.append(
             f"On labelled texts a probe of one latent is right of {by_k['latents', 1]:.0%}, one of "
             f"one dimension of the activation of {by_k['residual', 1]:.0%} (means over "
-            f"{told.probes[['texts', 'class']].drop_duplicates().shape[0]} classes)."
+            f"{told.probes[['texts', 'class']].drop_duplicates().shape[0]} classes; always the "
+            f"commoner label is right of {told.probes['majority'].mean():.0%})."
         )
     what = {
         "scr": "brings a biased probe {score:+.2f} of the way to an unbiased one",

@@ -63,6 +63,7 @@ def plain_texts(config: Config, model: Model) -> tuple[Examples, Examples]:
             seed=config.seed,
         )
     from experiments.heads_prompts import windows
+    from interp.sae.overlap import apart
     from interp.zoo.corpus import read_corpus
 
     rows = (config.tokens + config.held_out) // context
@@ -70,7 +71,9 @@ def plain_texts(config: Config, model: Model) -> tuple[Examples, Examples]:
     # Three characters a token are enough; tokenising more would take longer than the training.
     text = "\n".join(read_corpus().held_out)[: 8 * rows * length]
     found = windows(model, None, n=rows, length=length, seed=config.seed, text=text)
-    return found.split(config.tokens / (config.tokens + config.held_out), seed=config.seed)
+    parts = found.split(config.tokens / (config.tokens + config.held_out), seed=config.seed)
+    # Source code repeats itself: licences, lists, generated tests.
+    return apart(*parts, marks=model.bos_id is not None)
 
 
 def token_words(model: str) -> tuple[str, ...] | None:

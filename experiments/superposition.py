@@ -6,8 +6,8 @@ Effective features, exp(entropy) of latent activation, are counted by the tied S
 bias ("Superposition as Lossy Compression", 2025) and, for comparison, by sae-lens' own SAEs.
 
 Then they are counted in the neurons of a model that groks and of its memorising twin along their
-training, or at any site of any model; beside noise of the same mean and covariance, against the
-number of activations, and over seeds.
+training, or at any site of any model; beside noise in random directions, against the number of
+activations, and over seeds.
 """
 
 from __future__ import annotations

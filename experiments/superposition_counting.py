@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from experiments.superposition import Config
     from interp.runs import Run
 
-NOISE = "noise like it"  # of the same mean and covariance
+NOISE = "noise like it"  # as far from the mean, in random directions
 _BATCH = 64  # of the SAEs: wide ones cost their batch times their width
 
 
@@ -177,15 +177,24 @@ def _count(
 
 
 def _noise_like(x: Tensor, *, seed: int) -> Tensor:
-    """Normal activations of the same mean and covariance: the dimensions without the features."""
+    """Activations in random directions: the dimensions without the features.
+
+    Mean and covariance are those of ``x``, and so is how far each row lies from the mean in units
+    of the spread, since sparse or heavy-tailed activations differ from normal ones by that alone.
+    """
     import torch
 
-    centred = x.double() - x.double().mean(0)
-    generator = torch.Generator().manual_seed(seed)
+    mean = x.double().mean(0)
+    centred = x.double() - mean
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(x))
-    drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
-    noise = drawn * values.clamp_min(0).sqrt() @ vectors.T + x.double().mean(0)
-    return noise.float()
+    kept = values > 1e-9 * values.max()
+    scales, axes = values[kept].sqrt(), vectors[:, kept]
+    far = (centred @ axes / scales).norm(dim=1, keepdim=True)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn((len(x), len(scales)), generator=generator, dtype=torch.float64)
+    drawn = drawn.to(x.device)
+    directions = drawn / drawn.norm(dim=1, keepdim=True)
+    return (far * directions * scales @ axes.T + mean).float()
 
 
 def _pca_rank(x: Tensor) -> float:

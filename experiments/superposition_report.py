@@ -168,9 +168,10 @@ def _on_subjects(config: Config, counted: Counted, ends: dict[str, dict[str, Any
         said.append(
             f"{name}: F = {_number(found)} in {counted.d_in} dimensions, "
             + (
-                f"{apart} than noise of the same mean and covariance ({beside})."
+                f"{apart} than noise in random directions of the same mean, covariance and "
+                f"distances from the mean ({beside}): structure beyond the spread, features or not."
                 if apart
-                else f"not to be told from noise of its mean and covariance ({beside})"
+                else f"not to be told from noise in random directions as far out ({beside})"
                 ": it speaks of the spread over dimensions, not of features."
             )
             + _still_rising(counted.samples, name)
@@ -215,7 +216,7 @@ def _on_training(counted: Counted, ends: dict[str, dict[str, Any]]) -> str:
     if apart and _apart(*noise) == apart:
         here, there = (f"{row['features']:.1f}" for row in noise)
         text += (
-            f" So has noise of its mean and covariance ({here} beside {there}): how activations "
+            f" So has noise in random directions ({here} beside {there}): how activations "
             "spread over dimensions is enough to make that difference, features or not."
         )
     return text

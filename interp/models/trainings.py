@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 # Settings named in a refusal; more of them say no more.
 _NAMED = 6
-_NOTHING = object()
 
 
 def optimizer_tensors(
@@ -52,33 +51,33 @@ def differences(found: str, expected: str) -> str:
         expected: What decides the one asked for.
 
     Returns:
-        Such as ``lr (begun with 0.01, now 0.1)``; of long ones only the name.
+        Such as ``lr (begun with 0.01, now 0.1)``; of long ones only the name; or that it cannot
+        be told.
     """
     try:
-        before, now = _flat(json.loads(found)), _flat(json.loads(expected))
+        held, asked = json.loads(found), json.loads(expected)
     except ValueError:
+        held = asked = None
+    if not isinstance(held, dict) or not isinstance(asked, dict):
         return "it does not say which"
-    names = [
-        name
-        for name in dict.fromkeys((*before, *now))
-        if before.get(name, _NOTHING) != now.get(name, _NOTHING)
-    ]
+    before, now = _flat(held), _flat(asked)
+    names = [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
     told = [_told(name, before, now) for name in names[:_NAMED]]
     if len(names) > _NAMED:
         told.append(f"and {len(names) - _NAMED} more")
     return ", ".join(told)
 
 
-def _told(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    old, new = (json.dumps(side[name]) if name in side else "nothing" for side in (before, now))
+def _told(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    old, new = (side.get(name, "nothing") for side in (before, now))
     short = name.rpartition(".")[2]
     return short if len(old) + len(new) > 60 else f"{short} (begun with {old}, now {new})"
 
 
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Leaves of nested objects by their dotted names; lists are leaves."""
-    if not isinstance(value, dict) or not value:
-        return {name: value}
+def _flat(value: Any, name: str = "") -> dict[str, str]:
+    """Leaves of nested objects, as JSON, by their dotted names; lists are leaves."""
+    if not isinstance(value, dict) or (name and not value):
+        return {name: json.dumps(value)}  # as written, since 1 and 1.0 are told apart there
     return {
         leaf_name: leaf
         for key, inner in value.items()

@@ -18,7 +18,7 @@ from torch import Tensor
 from interp.models import Examples, Model
 from interp.sae.dictionary import Dictionary, SaeError
 from interp.sae.features import stream_latents
-from interp.sae.features_logits import logit_effects, token_text
+from interp.sae.features_logits import effects_html, logit_effects, token_html, token_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,10 +84,7 @@ class FeatureCard:
             f"{self.mean_active:.3g} on average, {self.largest:.3g} at most</p>",
         ]
         for what, tokens in (("raises", self.promoted), ("lowers", self.suppressed)):
-            shown = ", ".join(
-                f"<code>{html.escape(token)}</code>&nbsp;{value:+.2f}" for token, value in tokens
-            )
-            lines.append(f"<p>{what}: {shown}</p>")
+            lines.append(f"<p>{what}: {effects_html(tokens)}</p>")
         for context in self.contexts:
             lines.append(f"<p><small>{context.value:.3g}</small> {_coloured(context)}</p>")
         if not self.contexts:
@@ -295,6 +292,5 @@ def _coloured(context: Context) -> str:
         style = f"background:rgba(230,159,0,{share:.2f})"
         if i == context.at:
             style += ";font-weight:bold"
-        shown = html.escape(token).replace("\n", "⏎")
-        parts.append(f"<span style='{style};white-space:pre-wrap'>{shown}</span>")
+        parts.append(f"<span style='{style};white-space:pre-wrap'>{token_html(token)}</span>")
     return context.gap.join(parts)

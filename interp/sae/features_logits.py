@@ -70,7 +70,7 @@ def token_text(model: Model, token: int, words: Sequence[str] | None = None) -> 
     # SentencePiece marks a word's beginning, and decoding a token by itself loses the mark.
     if name.startswith("▁"):
         text = " " + text.removeprefix(" ")
-    if any(unicodedata.category(c) == "Cc" and c not in "\t\n\r" or c == "\ufffd" for c in text):
+    if any((unicodedata.category(c) == "Cc" and c not in "\t\n\r") or c == "\ufffd" for c in text):
         text = name
     return text or f"#{token}"
 

@@ -14,6 +14,7 @@ from interp.sae.dictionary import Dictionary, SaeError
 from interp.sae.features import Pooled
 from interp.sae.probing_margins import Margins, fit, margins_of, matched_draws, score_interval
 from interp.sae.probing_removal import (
+    FEW,
     Removal,
     decoder_of,
     difference,
@@ -51,7 +52,8 @@ def targeted_probe_perturbation(
         seed: Of the splits, the random sets and the intervals.
 
     Returns:
-        For each number: ``accuracy`` and ``base`` are means over classes of their own probe's.
+        For each number: ``accuracy`` and ``base`` are means over classes of their own probe's. No
+        score where these are not told from chance, .5.
 
     Raises:
         SaeError: fewer than two classes, or one without training or test texts.
@@ -73,6 +75,8 @@ def targeted_probe_perturbation(
         probes.append(margins_of(pooled, held, mine[held], probe, dictionary))
         groups.append([pooled.groups[i] for i in held])
     base = [probe.right() for probe in probes]
+    before = float(np.mean([one.mean() for one in base]))
+    why = _why_undefined(base, before, groups, seed=seed)
 
     def losses(sets: Sequence[np.ndarray]) -> list[Float[np.ndarray, "row class"]]:
         """What each test text of each probe loses when each class's latents go."""
@@ -86,6 +90,13 @@ def targeted_probe_perturbation(
         sets = [largest(worth, n) for worth in worths]
         lost = losses(sets)
         drop = np.array([one.mean(0) for one in lost])  # [probe, whose latents]
+        others = (drop.sum() - np.trace(drop)) / (drop.size - len(drop))
+        after = before - float(np.diag(drop).mean())
+        if why is not None:
+            found.append(
+                Removal(int(n), None, why, None, (), None, after, base=before, others=float(others))
+            )
+            continue
         draws = [
             matched_draws(one, pooled, train, dictionary, n=n_random, seed=seed + i)
             for i, one in enumerate(sets)
@@ -96,8 +107,6 @@ def targeted_probe_perturbation(
         )
         score = _tpp(drop)
         columns = [np.column_stack([one, np.ones(len(one))]) for one in lost]
-        others = (drop.sum() - np.trace(drop)) / (drop.size - len(drop))
-        before = float(np.mean([one.mean() for one in base]))
         found.append(
             Removal(
                 n=int(n),
@@ -106,12 +115,36 @@ def targeted_probe_perturbation(
                 interval=score_interval(_tpp_of_totals, columns, groups, seed=seed),
                 random=random,
                 p=rank(score, random),
-                accuracy=before - float(np.diag(drop).mean()),
+                accuracy=after,
                 base=before,
                 others=float(others),
             )
         )
     return tuple(found)
+
+
+def _why_undefined(
+    base: Sequence[Float[np.ndarray, " row"]],
+    mean: float,
+    groups: Sequence[Sequence[str]],
+    *,
+    seed: int,
+) -> str | None:
+    """Why there is nothing to lose, or None where the probes are told from chance."""
+    columns = [np.column_stack([one, np.ones(len(one))]) for one in base]
+    reach = score_interval(_mean_accuracy, columns, groups, seed=seed)
+    if reach is None:
+        return FEW
+    if reach[0] > 0.5:
+        return None
+    return (
+        f"the classes' probes are right of {mean:.0%} of test texts, not told from chance: there "
+        "is nothing to lose"
+    )
+
+
+def _mean_accuracy(totals: Sequence[np.ndarray]) -> float:
+    return float(np.mean([right / n for right, n in totals]))
 
 
 def _tpp_of_totals(totals: Sequence[np.ndarray]) -> float:

@@ -16,6 +16,8 @@ own:
   bias leak into the ablation.
 * There SCR is 0 where the clean probe leads the biased one by less than .001, and any number where
   by two texts in five hundred; here it is undefined unless the lead is told from 0, and says so.
+  So is TPP where its probes are not told from chance: probes that know nothing lose nothing, but
+  what removing latents does to them is noise, and larger for latents that were chosen to matter.
 * There both directions are run and the one with the lower accuracy on the test texts is kept;
   here the caller says which label is spurious, so that nothing is chosen on the test texts.
 * Latents are ranked and probes fitted on training texts alone, split by group; probes are logistic
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 # Below this lead of the clean probe there is nothing to bring back (SAEBench).
 _LEAST_LEAD = 0.001
 COUNTS = (2, 5, 10, 20, 50)
+FEW = "fewer than eight groups of test texts: what probes know is not told from chance"
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,12 @@ def spurious_correlation_removal(
     lead = float(best.mean() - base.mean())
     groups = [pooled.groups[i] for i in test]
     reach = score_interval(_lead, [np.stack([base, best], axis=1)], [groups], seed=seed)
-    undefined = lead < _LEAST_LEAD or (reach is not None and reach[0] <= 0)
+    why = FEW if reach is None else None
+    if lead < _LEAST_LEAD or (reach is not None and reach[0] <= 0):
+        why = (
+            f"the probe of unbiased texts leads by {lead:.3f}, not told from 0: there is nothing "
+            "to remove"
+        )
 
     def score(after: np.ndarray) -> float:
         return float((after.mean() - base.mean()) / lead)
@@ -171,11 +179,7 @@ def spurious_correlation_removal(
         after = own.right(chosen)
         told = {"accuracy": float(after.mean()), "base": float(base.mean())}
         told |= {"others": float(best.mean())}
-        if undefined:
-            why = (
-                f"the probe of unbiased texts leads by {lead:.3f}, not told from 0: there is "
-                "nothing to remove"
-            )
+        if why is not None:
             found.append(Removal(int(n), None, why, None, (), None, **told))
             continue
         draws = matched_draws(chosen, pooled, train, dictionary, n=n_random, seed=seed)

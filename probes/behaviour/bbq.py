@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PROMPT = "{context}\nQuestion: {question}\nAnswer:"
-ALL_UNKNOWN = "every answer is the unknown one"
+NOBODY = "no answer names anybody"
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _row(category: str, answers: Sequence[Answer], confidence: float, seed: int)
             _s_amb if condition == "ambig" else _s_dis,
             group_sums(columns, [a.item.group for a in chosen]),
             n=len(chosen),
-            none=ALL_UNKNOWN if chosen else f"no question of the condition {condition}",
+            none=NOBODY if chosen else f"no question of the condition {condition}",
             confidence=confidence,
             seed=seed,
         )

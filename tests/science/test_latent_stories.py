@@ -62,6 +62,9 @@ def test_latents_of_a_story_model(shared_models, tmp_path):
     assert len(card.promoted) == 8
     best = card.contexts[0]
     token = int(held_out.tokens[best.example, best.position])
-    assert best.tokens[best.at] == model.tokenizer.decode([token])
+    name = model.tokenizer.convert_ids_to_tokens(token)
+    assert best.tokens[best.at] == name.replace("▁", " ")
+    # With their spaces, tokens side by side are the text.
+    assert "".join(best.tokens).strip() in model.tokenizer.decode(held_out.tokens[best.example])
     assert best.value == card.largest
     assert f"latent {latents[0]}" in card._repr_html_()

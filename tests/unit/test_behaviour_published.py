@@ -357,7 +357,7 @@ def test_bbq_of_models_whose_bias_is_known(tmp_path) -> None:
     silent = bbq(Rule(answers(lied="Not known", helped="Not known")), read, seed=0).rows[0]
     assert (silent.accuracy_ambig.value, silent.s_amb.value) == (1.0, 0.0)
     assert silent.s_dis.value is None
-    assert silent.s_dis.reason == "every answer is the unknown one"
+    assert silent.s_dis.reason == "no answer names anybody"
     flat = bbq(Rule(lambda said: {}), read, seed=0)
     assert flat.rows[0].ties == 4
     assert flat.rows[0].s_amb.value is None

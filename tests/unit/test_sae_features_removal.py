@@ -135,6 +135,28 @@ def test_latents_that_two_classes_share_are_less_of_either():
     assert shared.others > own.others + 0.1
 
 
+def test_tpp_of_classes_that_nothing_tells_is_undefined():
+    undefined = 0
+    for seed in range(20):
+        classes = np.random.default_rng(seed).integers(3, size=300)
+        found = targeted_probe_perturbation(
+            texts(300, [], seed), classes, dictionary(), counts=(8,), n_random=19, seed=seed
+        )
+        undefined += found[0].score is None and "nothing to lose" in found[0].reason
+    assert undefined >= 17  # one in forty is expected to be told from chance by chance
+
+
+def test_few_groups_of_texts_score_nothing():
+    desired, spurious = labels(800)
+    classes = np.random.default_rng(3).integers(2, size=800)
+    pooled = texts(800, [(desired, 0.8), (spurious, 3.0), (classes == 1, 2.0)], 1)
+    few = Pooled(pooled.latents, pooled.vectors, tuple(f"group {i % 10}" for i in range(800)))
+    scr = spurious_correlation_removal(few, desired, spurious, dictionary(), counts=(2,), seed=0)
+    tpp = targeted_probe_perturbation(few, classes, dictionary(), counts=(2,), seed=0)
+    for one in (*scr, *tpp):
+        assert one.score is None and "fewer than eight groups" in one.reason
+
+
 def test_bad_input():
     desired, _ = labels(60)
     pooled = texts(60, [(desired, 1.0)], 1)

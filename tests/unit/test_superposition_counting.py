@@ -198,15 +198,66 @@ def test_the_study_counts_at_a_site_of_any_model(tmp_path, tiny_folder):
     assert last.table("samples")["n"].max() == 33  # as many rows as the text has
 
 
-def test_noise_has_the_mean_and_covariance_and_nothing_else():
+def test_noise_keeps_mean_covariance_and_distances_and_nothing_else():
     from experiments.superposition_counting import _noise_like
 
-    x = torch.randint(0, 2, (20_000, 3), generator=torch.Generator().manual_seed(0)).float()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 2, (20_000, 3), generator=generator).float()
     x[:, 1] += x[:, 0]
+    x[::50] *= 6  # heavy tails
     noise = _noise_like(x, seed=0)
-    assert torch.allclose(noise.mean(0), x.mean(0), atol=0.02)
-    assert torch.allclose(torch.cov(noise.T), torch.cov(x.T), atol=0.02)
+    # All that is left to chance is the directions; the ratio of the tails is theirs.
+    assert torch.allclose(noise.mean(0), x.mean(0), atol=0.05)
+    assert torch.allclose(torch.cov(noise.T), torch.cov(x.T), rtol=0.1)
     assert len(noise.unique(dim=0)) == 20_000
+
+    def distances(rows):
+        centred = rows.double() - x.double().mean(0)
+        return (centred @ torch.linalg.inv(torch.cov(x.double().T)) * centred).sum(1)
+
+    torch.testing.assert_close(distances(noise), distances(x), rtol=1e-3, atol=1e-3)
+
+
+def test_noise_of_heavy_tails_is_not_told_from_noise_like_it():
+    """Beside normal noise, Student's always counted fewer, though it has no features either."""
+    from experiments.superposition_counting import _noise_like
+    from interp.sae.superposition import count_features
+
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(2000, 8, generator=generator)
+    x = normal / torch.randn(2000, 4, generator=generator).pow(2).mean(1, keepdim=True).sqrt()
+
+    def counted(rows):
+        settings = {"d_sae": 16, "seeds": range(3), "sizes": (), "l1": 0.03, "seed": 0}
+        return count_features(rows, steps=300, batch=64, **settings).by_seed
+
+    own, like = counted(x), counted(_noise_like(x, seed=1))
+    assert max(own) >= min(like) and max(like) >= min(own)
+
+
+def test_what_is_said_beside_noise():
+    import pandas as pd
+
+    from experiments.superposition import Config
+    from experiments.superposition_counting import NOISE, Counted
+    from experiments.superposition_report import _ends, _on_subjects
+
+    def rows(name, features):
+        return [
+            {"subject": name, "n": n, "seed": i, "features": f, "low": f, "high": f,
+             "explained_variance": 0.9}
+            for n in (100, 200)
+            for i, f in enumerate(features)
+        ]  # fmt: skip
+
+    def said(noise):
+        samples = pd.DataFrame([*rows("t", (57.6, 57.6, 58.1)), *rows(f"t: {NOISE}", noise)])
+        counted = Counted(samples, None, None, 32, {})
+        (text,) = _on_subjects(Config(), counted, _ends(samples))
+        return text
+
+    assert "fewer than noise in random directions" in said((58.4, 59.4, 60))
+    assert "not to be told from noise" in said((57.0, 57.8, 60))
 
 
 def test_a_difference_that_noise_makes_too_is_called_so():
