@@ -145,7 +145,8 @@ def check(config: Config) -> None:
             f"{pool} training pairs"
         )
     decays = (config.weight_decay, *config.decays)
-    if config.decays and (min(decays) <= 0 or len(set(decays)) < len(decays)):
+    above = all(0 < decay < float("inf") for decay in decays)  # NaN is not, either
+    if config.decays and (not above or len(set(decays)) < len(decays)):
         raise ValueError(
             f"weight decays are {', '.join(f'{d:g}' for d in decays)}; expected different ones, "
             "all above 0"

@@ -28,7 +28,7 @@ class Decays:
     Attributes:
         by_decay: In ascending order of the decay, the study's own among them.
         ratios: For each other decay, over the study's own: steps to grok, and the critical size by
-            way.
+            way; the intervals hold for all the decays together.
     """
 
     by_decay: dict[float, Sizes]
@@ -44,7 +44,14 @@ def measure_decays(config: Config, run: Run, own: Sizes) -> Decays:
         found[decay] = measure_sizes(at_decay(config, decay), run)
     ratios = {
         decay: {
-            what: seed_ratio(numbers, by_seed(own)[what]) for what, numbers in by_seed(one).items()
+            what: seed_ratio(
+                numbers,
+                by_seed(own)[what],
+                grain=config.look_every if what == TIME else 0.0,
+                # So that one of several decays is no likelier to differ by chance than one alone.
+                confidence=1 - 0.05 / len(config.decays),
+            )
+            for what, numbers in by_seed(one).items()
         }
         for decay, one in found.items()
         if decay != config.weight_decay

@@ -99,7 +99,7 @@ def _save_figures(config: Config, run: Run, found: Found) -> None:
     curves: dict[str, tuple[str, str, dict[str, float]]] = {
         "commutators": (
             "inside_ratio",
-            "commutator along the path, over random subspaces",
+            "commutator along the path\n(random subspaces: 1)",
             {"random subspaces": 1.0},
         ),
         "attention": (

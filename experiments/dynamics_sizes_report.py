@@ -170,7 +170,8 @@ def _times(one: SeedRatio) -> str:
     if one.ratio is None:
         return "not to be had of any seed"
     if one.interval is None:
-        return f"× {one.ratio:.2f} (one seed)"
+        why = "one seed" if one.n == 1 else "looks too far apart for an interval"
+        return f"× {one.ratio:.2f} ({why})"
     return f"× {one.ratio:.2f} [{one.interval[0]:.2f}, {one.interval[1]:.2f}]"
 
 
@@ -191,4 +192,7 @@ def _verdict(decays: Decays) -> str:
     for way in (SCRATCH, CONTINUED):
         said += f"; the critical size {way} "
         said += "changes as well" if any(changed[way]) else "is not shown to change"
-    return f"{said} (95 % intervals over seeds, each by itself)."
+    return (
+        f"{said} (95 % intervals over seeds, all decays together; steps to within a look, sizes "
+        "interpolated)."
+    )

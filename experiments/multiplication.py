@@ -27,7 +27,7 @@ class Config:
     Attributes:
         weights: Read this instead of training: zoo:multiply-2x2, or the folder of a model that was
             made by its recipe, card included.
-        n: Digits of each operand.
+        n: Digits of each operand, 2 up.
         auxiliary: Weight of the running-sum loss in the first model; the second has none.
         steps: Optimizer steps of each.
         batch: Fresh rows in a step.
@@ -108,6 +108,11 @@ def check(config: Config) -> None:
     if config.rows < 2 * config.d_model:
         raise ValueError(f"rows is {config.rows}; expected at least 2·d_model={2 * config.d_model}")
     recipe(config, config.auxiliary)
+    if config.n < 2:
+        raise ValueError(
+            f"n is {config.n}; expected at least 2: of one-digit products the first digit is never "
+            "9, and all ten are needed"
+        )
     from interp.models import require_device
 
     require_device(config.device)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "Does a language model keep digits, letters or months in their order, and use it?"
 
+MOST = 1000
+"""Numbers in a range, at most."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -76,7 +79,8 @@ def members(text: str) -> tuple[str, ...]:
     """The words of a set as the command names it, in their order.
 
     Raises:
-        ValueError: it is none of the forms that ``tokens`` takes, or has fewer than 5 words.
+        ValueError: it is none of the forms that ``tokens`` takes, has fewer than 5 words or one
+            twice, or is a range of more than :data:`MOST`.
     """
     import difflib
 
@@ -86,6 +90,8 @@ def members(text: str) -> tuple[str, ...]:
     if text in TOKEN_SETS:
         found = TOKEN_SETS[text]
     elif first.isdecimal() and last.isdecimal():
+        if int(last) - int(first) >= MOST:
+            raise ValueError(f"{text} is too long a range; expected at most {MOST} numbers")
         found = tuple(str(i) for i in range(int(first), int(last) + 1))
     elif "," in text:
         found = tuple(word.strip() for word in text.split(","))
@@ -102,6 +108,9 @@ def members(text: str) -> tuple[str, ...]:
         raise ValueError(
             f"{text}: {len(found)} words are too few to tell a trend from a period; expected 5 up"
         )
+    twice = next((word for i, word in enumerate(found) if word in found[:i]), None)
+    if twice is not None:
+        raise ValueError(f"{text} has {twice!r} twice; each word has one place in the order")
     return found
 
 

@@ -83,8 +83,9 @@ class ModularReading:
         p: The modulus.
         accuracy: Of the model.
         grokked: Whether it answers at least :data:`GROKKED` of the held-out pairs whose mirror
-            image is held out too (of all pairs, where it is not known which were trained on); None
-            where these are fewer than :data:`LEAST_UNSEEN`, so that it cannot be told.
+            image is held out too; None where these are fewer than :data:`LEAST_UNSEEN`. Where it is
+            not known which were trained on: of all pairs; one that does without key frequencies
+            that suffice alone may have memorised them, and has None.
         reason: Why it is said to have grokked or not, why there are no key frequencies where there
             are none, and whether those that stand out suffice alone.
         key_frequencies: Strongest first; None where it is not known to have grokked, or none
@@ -161,8 +162,8 @@ def read_modular(
     Args:
         model: A model of that shape, whether or not it has learnt the task.
         train: True at the pairs it was trained on; None where that is not known: then accuracy and
-            losses are over all pairs, and having memorised all of them cannot be told from having
-            grokked but by the key frequencies.
+            losses are over all pairs, and a model that is right is said to have grokked only where
+            its key frequencies suffice alone.
         n_shuffles: Shuffled orders for each null, at least 1.
         seed: Draws them.
 
@@ -171,7 +172,8 @@ def read_modular(
     """
     ran = run_pairs(model)
     found = read_logits(ran.logits, train=train, n_shuffles=n_shuffles, seed=seed)
-    squares = sum(float(p.detach().double().square().sum()) for p in _parameters(model))
+    parameters = model.bridge.original_model.parameters()
+    squares = sum(float(p.detach().double().square().sum()) for p in parameters)
     return ModularReading(
         **{
             **{name: getattr(found, name) for name in found.__dataclass_fields__},
@@ -210,13 +212,16 @@ def read_logits(
     grokked, reason = _gate(accuracy)
     keys = (key_frequencies(components, shuffled) or None) if grokked else None
     progress = None if keys is None else progress_losses(logits, keys, train=train)
-    if grokked and keys is None:
-        reason += ", and no frequency stands out"
-    if progress is not None and not progress.suffices:
+    if grokked and (progress is None or not progress.suffices):
         reason += (
-            f"; frequencies {', '.join(map(str, progress.keys))} stand out, but they alone do not "
-            "suffice: the restricted loss is above the model's own"
+            ", and no frequency stands out"
+            if progress is None
+            else f"; frequencies {', '.join(map(str, progress.keys))} stand out, but they alone do "
+            "not suffice: the restricted loss is above the model's own"
         )
+        if train is None:
+            reason += "; without knowing which it was trained on, it may have learnt all by heart"
+            grokked, keys, progress = None, None, None
     return ModularReading(
         p=p,
         accuracy=accuracy,
@@ -258,10 +263,6 @@ def weight_spectra(model: Model, *, n_shuffles: int = 19, seed: int = 0) -> Weig
         readout=spectrum(neuron_readout(model).T, name="W_out W_U", **how),
         heads=unit_spectra(scores, name="attention scores"),
     )
-
-
-def _parameters(model: Model) -> list[Tensor]:
-    return list(model.bridge.original_model.parameters())
 
 
 def _accuracies(logits: Tensor, train: Tensor | None) -> Accuracies:

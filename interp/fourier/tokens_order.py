@@ -137,8 +137,7 @@ def read_rows(
     plain = spectrum(wide, name=label, n_shuffles=n_shuffles, seed=seed)
     wide = wide - wide.mean(0)
     line = _line(n)
-    without = wide - torch.outer(line, line @ wide)
-    left = spectrum(without, name=f"{label}, detrended")
+    left = spectrum(without_trend(wide), name=f"{label}, detrended")
     # Of each shuffled order: its trend, and what stands at each row of the basis without it.
     gram, total = wide @ wide.T, float(wide.square().sum())
     basis = fourier_basis(n)[1:]
@@ -173,6 +172,12 @@ def read_rows(
         gap=float((steps[-1] / steps[:-1].mean()).sqrt()),
         gap_longest=bool(steps[-1] > steps[:-1].max()),
     )
+
+
+def without_trend(rows: Float[Tensor, "member d"]) -> Float[Tensor, "member d"]:
+    """Rows in their order, without their part along the position in it."""
+    line = _line(len(rows))
+    return rows - torch.outer(line, line @ rows)
 
 
 def part_functions(n: int, part: Part) -> Float[Tensor, "n rank"]:

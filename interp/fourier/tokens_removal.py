@@ -4,10 +4,13 @@
    or a cosine and a sine). What is removed is QQᵀX: each member loses its part of it, and the set
    keeps its mean and all else.
 2. Judged on held-out text, by the loss of predicting what follows a member of the set.
-3. Controls: the same functions of the members in shuffled orders. Where the order means nothing to
-   the model, the true order is one of them, so that the rank among them is exact. Where there is an
-   order they take less of the embeddings away (on average 1/(n − 1) of the variance a function):
-   how much more the true one takes is part of what is weighed.
+3. Controls: the same functions of the members in shuffled orders. For a frequency that was chosen
+   for its strength, the one of each shuffled order that is as strong there: the strongest for the
+   strongest. (Beside the *same* frequency of shuffled orders, the strongest of an order that means
+   nothing was simulated to pass p ≤ .05 up to 37 % of the time, where embeddings lie in few
+   dimensions.) Where the order means nothing to the model, the true order is one of them, so that
+   the rank among them is exact. Where there is an order they take less of the embeddings away: how
+   much more the true one takes is part of what is weighed.
 """
 
 from __future__ import annotations
@@ -30,8 +33,9 @@ from interp.evidence import (
     weigh,
 )
 from interp.fourier.basis import FourierError
+from interp.fourier.spectra import spectrum
 from interp.fourier.tokens import TokenForms
-from interp.fourier.tokens_order import OrderReading, Part, part_functions
+from interp.fourier.tokens_order import OrderReading, Part, part_functions, without_trend
 from interp.hooks import add, session
 from interp.models import Examples, Model
 
@@ -63,6 +67,7 @@ def weigh_order(
     parts: Sequence[Part],
     judged: Examples,
     *,
+    chosen: bool = True,
     metric: Metric = loss,
     n_controls: int = 99,
     alpha: float = 0.05,
@@ -75,6 +80,8 @@ def weigh_order(
         reading: Of its token embeddings.
         parts: ``"trend"``, or frequencies; these without the trend.
         judged: Held-out text, scored after members of the set (:func:`with_members`).
+        chosen: Whether the frequencies were chosen for their strength in this reading, as those of
+            ``detrended.keys()`` and ``top()`` are; False for frequencies named beforehand.
         metric: What removal is judged by.
         n_controls: Shuffled orders that each removal is set beside.
         alpha: Level, with Holm's correction over the parts.
@@ -92,7 +99,10 @@ def weigh_order(
     table: list[Evidence] = []
     for part in parts:
         functions = part_functions(n, part)
-        controls = [bench.without(bench.component(functions[order])) for order in orders]
+        controls = [
+            bench.without(bench.component(part_functions(n, peer)[order]))
+            for order, peer in zip(orders, _peers(bench.rows, part, orders, chosen), strict=True)
+        ]
         signature, null, shown = _signature(reading, part, alpha)
         table.append(
             weigh(
@@ -145,6 +155,20 @@ class _Bench:
         change = padded[self.place[self.judged.tokens]]
         with session(self.model, intervene=add("embed", change, scale=-1.0)) as s:
             return self.metric.per_example(s.run(self.judged), self.judged).double().cpu()
+
+
+def _peers(
+    rows: Float[Tensor, "member d"], part: Part, orders: Sequence[Tensor], chosen: bool
+) -> list[Part]:
+    """What is to each shuffled order what a part is to the true one."""
+    if part == "trend" or not chosen:
+        return [part] * len(orders)
+
+    def by_strength(placed: Tensor) -> list[int]:
+        return [k for k, _ in spectrum(without_trend(placed)).top(len(placed) // 2)]
+
+    place = by_strength(rows).index(part)
+    return [by_strength(rows[order.argsort()])[place] for order in orders]
 
 
 def _signature(reading: OrderReading, part: Part, alpha: float) -> tuple[float, float, bool]:

@@ -98,6 +98,7 @@ def test_the_presets_are_configs(preset):
         (["--weights", "zoo:multiply-3x3"], "did you mean multiply-2x2"),
         (["--weights", "nowhere"], "nowhere"),
         (["--n", "0"], "1 to 9"),
+        (["--n", "1"], "at least 2"),
         (["--auxiliary", "0"], "more than 0"),
         (["--d-model", "30"], "multiple"),
         (["--rows", "100"], "at least 1200"),

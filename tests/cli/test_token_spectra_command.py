@@ -56,6 +56,8 @@ def test_own_words_and_text(tmp_path, capfd):
         (["--tokens", "digit"], "expected digits, a range"),
         (["--tokens", "1..3"], "5 up"),
         (["--tokens", "a,b"], "too few"),
+        (["--tokens", "1..99999999999"], "too long a range"),
+        (["--tokens", "a,b,c,b,d,e"], "'b' twice"),
         (["--tokens"], "tokens is empty"),
         (["--tokens", "digits", "digits"], "names one twice"),
         (["--text", "nowhere.txt"], "no file nowhere.txt"),

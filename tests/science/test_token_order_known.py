@@ -75,12 +75,42 @@ def test_a_wheel_is_load_bearing_only_where_it_is_read(reads, used):
     model = counting(reads)
     reading = read_rows(model.W_E[:N], FORMS, matrix="embedding", n_shuffles=199)
     assert reading.detrended.keys() == (1,) and not reading.gap_longest
-    table = weigh_order(model, reading, ["trend", 1, 3], counted(), n_controls=99)
+    table = weigh_order(model, reading, ["trend", 1, 3], counted(), chosen=False, n_controls=99)
     trend, first, third = table
     assert first.has_signature and not third.has_signature
     assert (first.verdict == "load-bearing") == used
     assert used or trend.verdict == "not load-bearing"
     assert third.verdict == "not load-bearing"
+
+
+@pytest.mark.parametrize(("reads", "used"), [("wheel", True), ("own", False)])
+def test_a_frequency_that_was_found_is_load_bearing_only_where_it_is_read(reads, used):
+    # Every third place: there the wheel turns three times and is no trend.
+    ids = tuple(3 * i % N for i in range(N))
+    forms = TokenForms("thirds", tuple(map(str, ids)), ids, "as written")
+    model = counting(reads)
+    reading = read_rows(model.W_E[list(ids)], forms, matrix="embedding", n_shuffles=199)
+    assert reading.detrended.keys() == (3,)
+    found, other = weigh_order(model, reading, [3, 1], counted(), n_controls=199)
+    assert (found.verdict == "load-bearing") == used
+    assert other.verdict == "not load-bearing"
+
+
+def test_the_strongest_frequency_of_an_order_that_means_nothing_passes_as_often_as_it_should():
+    # Embeddings in two dimensions: of five frequencies one often holds most of them by chance.
+    model, generator = counting("wheel"), torch.Generator().manual_seed(0)
+    passed = {True: 0, False: 0}
+    for seed in range(60):
+        ids = tuple(torch.randperm(N, generator=generator).tolist())
+        forms = TokenForms("shuffled", tuple(map(str, ids)), ids, "as written")
+        reading = read_rows(model.W_E[list(ids)], forms, matrix="embedding", n_shuffles=1)
+        strongest = reading.detrended.top(1)[0][0]
+        for chosen in passed:
+            (row,) = weigh_order(
+                model, reading, [strongest], counted(), chosen=chosen, n_controls=19, seed=seed
+            )
+            passed[chosen] += row.p_value <= 0.05
+    assert passed[True] <= 6 < passed[False]
 
 
 def test_digits_of_the_code_model_are_a_line_and_no_circle():

@@ -122,8 +122,17 @@ def test_seeds_are_set_beside_themselves():
     assert wide.ratio == pytest.approx(2) and wide.interval is not None
     half = 12.706 * math.log(2)
     assert math.log(wide.interval[1] / 2) == pytest.approx(half, rel=1e-3)
+    # Two seeds that agree because looks are far apart show no change of one look.
+    assert seed_ratio([225, 225], [200, 200]).interval == pytest.approx((1.125, 1.125))
+    coarse = seed_ratio([225, 225], [200, 200], grain=25).interval
+    assert coarse == pytest.approx((200 / 200, 225 / 175))
+    sure = seed_ratio([10, 40], [10, 10], confidence=0.99).interval
+    assert sure is not None and sure[0] < wide.interval[0] and sure[1] > wide.interval[1]
+    assert seed_ratio([25, 225], [25, 25], grain=25).interval is None
     assert seed_ratio([3], [1]).interval is None
     assert seed_ratio([None], [1]).ratio is None
     for first, second in (([1], [1, 2]), ([0], [1]), ([math.inf], [1])):
         with pytest.raises(FourierError):
             seed_ratio(first, second)
+    with pytest.raises(FourierError, match="grain"):
+        seed_ratio([1, 2], [1, 2], grain=-1)

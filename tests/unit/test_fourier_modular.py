@@ -107,10 +107,12 @@ def test_a_lookup_table_has_every_frequency_and_so_none():
     torch.testing.assert_close(found.cos_fve, torch.full((6,), 1 / 6, dtype=torch.float64))
     assert found.lookup_share == pytest.approx(1 / 6)
     assert key_frequencies(found) == ()
-    reading = read_logits(table())
-    assert reading.grokked
-    assert reading.key_frequencies is None
-    assert "no frequency stands out" in reading.reason
+    for train in (None, modular_addition(P).split(0.4, seed=0)):
+        reading = read_logits(table(), train=train)
+        assert reading.grokked is (None if train is None else True)
+        assert reading.key_frequencies is None
+        assert "no frequency stands out" in reading.reason
+        assert ("by heart" in reading.reason) == (train is None)
 
 
 def test_a_frequency_that_speaks_against_the_answer_is_not_key():
@@ -155,11 +157,15 @@ def test_pairs_whose_mirror_was_trained_on_do_not_show_grokking():
 def test_keys_that_do_not_suffice_are_said_to_be_so():
     # A frequency that says little alone, and a table that makes up for it.
     logits = 6 * wave(2) + 5 * wave(5) + 9 * (S % P == 0)
-    found = read_logits(logits)
+    found = read_logits(logits, train=modular_addition(P).split(0.4, seed=0))
     assert found.grokked and found.key_frequencies == (2,) and found.progress is not None
     assert found.progress.restricted.all > found.progress.full.all > 0
     assert not found.progress.suffices
     assert "they alone do not suffice" in found.reason
+    # A model that memorised all pairs looks like this too (measured at p = 23).
+    unknown = read_logits(logits)
+    assert unknown.grokked is None and unknown.key_frequencies is None and unknown.progress is None
+    assert "frequencies 2 stand out" in unknown.reason and "by heart" in unknown.reason
     enough = read_logits(planted())
     assert enough.progress is not None and enough.progress.suffices
     assert "suffice" not in enough.reason

@@ -25,6 +25,9 @@ from torch import Tensor
 
 from interp.fourier.basis import FourierError
 
+FEWEST_SEEDS = 3
+"""With two, Student's t has one degree of freedom, and its interval more pairs than there are."""
+
 
 @dataclass(frozen=True)
 class CriticalSize:
@@ -32,7 +35,7 @@ class CriticalSize:
 
     Attributes:
         size: Geometric mean over seeds, in training pairs; None where some seed does not cross.
-        interval: 95 % interval over seeds, Student's t on log sizes; None where there is none. It
+        interval: 95 % interval over seeds, Student's t on log sizes; None for fewer than three. It
             holds seeds and not how coarse the sizes are.
         between: The sizes tried within which every seed crosses; None where some seed does not.
             Where it is one step of the sizes, these are what limits the answer.
@@ -90,8 +93,8 @@ def critical_size(
         max(float(size) for size in sizes if size <= min(crossed)),
         min(float(size) for size in sizes if size >= max(crossed)),
     )
-    if len(crossed) < 2:
-        reason = "one seed gives no interval"
+    if len(crossed) < FEWEST_SEEDS:
+        reason = f"fewer than {FEWEST_SEEDS} seeds give no interval"
         return CriticalSize(math.exp(mean), None, between, by_seed, level, reason)
     half = float(stats.t.ppf(0.975, len(crossed) - 1)) * float(stats.sem(np.log(crossed)))
     interval = (math.exp(mean - half), math.exp(mean + half))
@@ -104,7 +107,8 @@ class SeedRatio:
 
     Attributes:
         ratio: Geometric mean over seeds; None where no seed has both.
-        interval: 95 % interval, Student's t on logs of each seed's ratio; None for fewer than two.
+        interval: Student's t on logs of each seed's ratio, widened by the grain; None for fewer
+            than two seeds, or a number no larger than the grain.
         n: Seeds that have both.
     """
 
@@ -113,29 +117,46 @@ class SeedRatio:
     n: int
 
 
-def seed_ratio(first: Sequence[float | None], second: Sequence[float | None]) -> SeedRatio:
+def seed_ratio(
+    first: Sequence[float | None],
+    second: Sequence[float | None],
+    *,
+    grain: float = 0.0,
+    confidence: float = 0.95,
+) -> SeedRatio:
     """Set a number of each seed beside the same seed's in another training.
+
+    Numbers known to within an interval, such as that between two looks, often agree between seeds,
+    whose spread is then no measure of what is not known: the interval covers both.
 
     Args:
         first: A positive number a seed, such as ``CriticalSize.by_seed``; None where there is none.
         second: Of the same seeds in the other training, over which the first is taken.
+        grain: Each number may in truth be smaller by up to this.
+        confidence: Of the interval.
 
     Raises:
-        FourierError: different numbers of seeds, or a number that is not positive.
+        FourierError: different numbers of seeds, a number that is not positive, a negative grain,
+            or a confidence outside 0 to 1.
     """
     if len(first) != len(second):
         raise FourierError(f"{len(first)} and {len(second)} seeds: expected the same ones")
     if any(x is not None and not 0 < x < math.inf for x in (*first, *second)):
         raise FourierError("ratios are of positive numbers")
+    if not grain >= 0 or not 0 < confidence < 1:
+        raise FourierError(f"grain {grain}, confidence {confidence}: expected ≥ 0, and 0 to 1")
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if not pairs:
         return SeedRatio(None, None, 0)
     logs = np.log([a / b for a, b in pairs])
     mean = float(logs.mean())
-    if len(pairs) < 2:
-        return SeedRatio(math.exp(mean), None, 1)
-    half = float(stats.t.ppf(0.975, len(pairs) - 1)) * float(stats.sem(logs))
-    return SeedRatio(math.exp(mean), (math.exp(mean - half), math.exp(mean + half)), len(pairs))
+    if len(pairs) < 2 or min(min(pair) for pair in pairs) <= grain:
+        return SeedRatio(math.exp(mean), None, len(pairs))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(pairs) - 1)) * float(stats.sem(logs))
+    below = float(np.mean([math.log(1 - grain / a) for a, _ in pairs]))
+    above = float(np.mean([math.log(1 - grain / b) for _, b in pairs]))
+    interval = (math.exp(mean + below - half), math.exp(mean - above + half))
+    return SeedRatio(math.exp(mean), interval, len(pairs))
 
 
 def _crossing(logs: np.ndarray, row: np.ndarray, level: float) -> float | None:
