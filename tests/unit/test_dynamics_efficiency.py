@@ -69,9 +69,9 @@ def test_sizes_that_cannot_be_had_are_refused():
 
 
 def test_a_planted_crossing_is_found_halfway_in_the_log():
-    table = torch.tensor([[0.0, 0.0, 1.0], [0.1, 0.2, 0.8]])
+    table = torch.tensor([[0.0, 0.0, 1.0], [0.1, 0.2, 0.8], [0.0, 0.3, 0.7]])
     found = critical_size([10, 100, 1000], table)
-    assert found.by_seed == pytest.approx((math.sqrt(1e5), math.sqrt(1e5)))
+    assert found.by_seed == pytest.approx((math.sqrt(1e5),) * 3)
     assert found.size == pytest.approx(math.sqrt(1e5))
     assert found.interval == pytest.approx((found.size, found.size))
     assert found.between == (100, 1000), "no finer than the sizes, however well seeds agree"
@@ -79,13 +79,16 @@ def test_a_planted_crossing_is_found_halfway_in_the_log():
 
 
 def test_the_interval_is_students_over_logs():
-    table = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+    table = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.5, 1.0]])
     found = critical_size([10, 100, 1000], table)
     logs = [math.log(x) for x in found.by_seed if x is not None]
     assert found.size == pytest.approx(100)
     assert found.interval is not None
-    half = 12.706 * (logs[1] - logs[0]) / 2
+    half = 4.303 * (logs[1] - logs[0]) / 2 / math.sqrt(3)  # logs are the mean and as far each way
     assert math.log(found.interval[1] / 100) == pytest.approx(half, rel=1e-3)
+    two = critical_size([10, 100, 1000], table[:2])
+    assert two.size == pytest.approx(100) and two.interval is None
+    assert two.reason == "fewer than 3 seeds give no interval"
 
 
 def test_no_crossing_gives_a_reason_and_no_number():
