@@ -95,6 +95,11 @@ def members(text: str) -> tuple[str, ...]:
         found = tuple(str(i) for i in range(int(first), int(last) + 1))
     elif "," in text:
         found = tuple(word.strip() for word in text.split(","))
+        if sets := [word for word in found if word in TOKEN_SETS or ".." in word]:
+            raise ValueError(
+                f"{text} has sets among its words: {', '.join(sets)}; give several sets with "
+                "spaces between them"
+            )
     elif Path(text).is_file():
         lines = Path(text).read_text(encoding="utf-8").splitlines()
         found = tuple(line.strip() for line in lines if line.strip())

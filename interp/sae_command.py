@@ -18,6 +18,7 @@ from interp.sae.settings import SaeSettings
 log = logging.getLogger(__name__)
 
 _PROG = "interp train-sae"
+_POOR = 0.7  # of the variance explained: below it the reader is warned
 _ABOUT = (
     "Train a sparse autoencoder on what a model holds at a site, save it as sae-lens does, and "
     "evaluate it as reloaded, on text that it was not trained on."
@@ -128,7 +129,17 @@ def _work(config: Asked, out: Path) -> int:
         )
     if trained.evaluation.undefined:
         terminal.show(f"ce_recovered is undefined: {trained.evaluation.undefined}")
-    terminal.show(f"SAE folder: {out}\nto use it: load_sae({str(out)!r}, model=model)")
+    explained = trained.evaluation.explained_variance
+    if explained is not None and explained < _POOR:
+        terminal.show(
+            f"it explains {explained:.0%} of the variance: its latents hold little of what is there. "
+            "Give more --samples; training.png shows whether the loss still falls"
+        )
+    terminal.show(
+        f"SAE folder: {out}\n"
+        f"to look into it: interp run sae-features --model {config.model} --sae {out}\n"
+        f"in Python: from interp.sae import load_sae; load_sae({str(out)!r}, model=model)"
+    )
     return 0
 
 

@@ -58,6 +58,7 @@ def test_own_words_and_text(tmp_path, capfd):
         (["--tokens", "a,b"], "too few"),
         (["--tokens", "1..99999999999"], "too long a range"),
         (["--tokens", "a,b,c,b,d,e"], "'b' twice"),
+        (["--tokens", "digits,months"], "with spaces between them"),
         (["--tokens"], "tokens is empty"),
         (["--tokens", "digits", "digits"], "names one twice"),
         (["--text", "nowhere.txt"], "no file nowhere.txt"),
