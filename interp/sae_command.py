@@ -132,8 +132,8 @@ def _work(config: Asked, out: Path) -> int:
     explained = trained.evaluation.explained_variance
     if explained is not None and explained < _POOR:
         terminal.show(
-            f"it explains {explained:.0%} of the variance: its latents hold little of what is there. "
-            "Give more --samples; training.png shows whether the loss still falls"
+            f"it explains {explained:.0%} of the variance: its latents miss much of what is "
+            "there. Give more --samples; training.png shows whether the loss still falls"
         )
     terminal.show(
         f"SAE folder: {out}\n"
