@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 demo: $(VENV)/.installed
 	$(BIN)/interp run induction --model zoo:code-lm
+	@echo "next: source $(VENV)/bin/activate; interp list; interp run induction --help"
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile

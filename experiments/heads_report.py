@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,16 +19,15 @@ def save(config: Config, run: Run, found: Found) -> None:
     """Save tables, tensors, figures and metrics."""
     import pandas as pd
 
-    from interp.evidence import EvidenceTable
+    from experiments.unjudged import without_verdicts
+    from interp.evidence.table import evidence_frame
 
-    frame = EvidenceTable([row for rows in found.rows for row in rows]).frame()
+    evidence = [row for rows in found.rows for row in rows]
     if found.ability.able:
-        run.save_table("evidence", frame)
+        run.save_table("evidence", evidence_frame(evidence))
     else:
         # Numbers, but no verdict: a model that cannot do the task has nothing to lose.
-        frame["verdict"] = pd.Series([None] * len(frame), dtype="string")
-        frame["reason"] = pd.Series([found.ability.reason] * len(frame), dtype="string")
-        run.save_table("effects", frame)
+        run.save_table("effects", without_verdicts(evidence, found.ability.reason))
     points = _points(config, found)
     run.save_table("heads", _heads(found, points))
     run.save_table("side_by_side", _side_by_side(config, found))
@@ -51,22 +51,9 @@ def save(config: Config, run: Run, found: Found) -> None:
 
 def table_of(run: Run) -> Any:
     """Return the evidence table, or where there are no verdicts the effects without them."""
-    from interp.evidence.table import read_evidence, rich_table
+    from experiments.unjudged import shown
 
-    if "evidence" in run.tables:
-        return rich_table(read_evidence(run.table("evidence")))
-    from rich import box
-    from rich.table import Table
-
-    frame = run.table("effects")
-    frame["verdict"] = "not load-bearing"  # only so that the rows can be read
-    rows = [row.cells | {"verdict": "none"} for row in read_evidence(frame)]
-    table = Table(title="The model cannot do the task: no verdict.", box=box.SIMPLE_HEAD)
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for cells in rows:
-        table.add_row(*cells.values(), end_section=True)
-    return table
+    return shown(run.table("evidence" if "evidence" in run.tables else "effects"))
 
 
 def _points(config: Config, found: Found) -> list[Point]:
@@ -198,6 +185,22 @@ def _said(rows: list[Evidence], statement: str, able: bool) -> str:
     return said + "."
 
 
+def _bearing(rows: Sequence[Evidence]) -> list[str]:
+    """The sets that the model depends on, with the families of controls where these differ."""
+    families: dict[str, dict[str, bool]] = {}
+    for row in rows:
+        judged = families.setdefault(row.subject, {})
+        judged[row.control_family] = row.verdict == "load-bearing"
+    told = []
+    for subject, judged in sorted(families.items()):
+        beside = [family for family, bearing in judged.items() if bearing]
+        if len(beside) == len(judged):
+            told.append(subject)
+        elif beside:
+            told.append(f"{subject} (only beside {' and '.join(beside)} sets)")
+    return told
+
+
 def _metrics(config: Config, found: Found, points: list[Point]) -> dict[str, Any]:
     """Headline numbers, and what they mean in plain words."""
     judged, able = found.judged.clean, found.ability.able
@@ -222,11 +225,11 @@ def _metrics(config: Config, found: Found, points: list[Point]) -> dict[str, Any
     if len(by_choice) > _TOLD:
         said += f" {len(by_choice) - _TOLD} further sets are in the table."
     tested = [row for _, its in by_choice for row in its]
-    bearing = sorted({row.subject for row in tested if row.verdict == "load-bearing"})
+    bearing = {row.subject for row in tested if row.verdict == "load-bearing"}
     if able and len(by_choice) > 1:
         blunt = sum(row.verdict == "underpowered" for row in tested)
         said += (
-            f" Load-bearing: {', '.join(bearing) or 'none'}; underpowered {blunt} of "
+            f" Load-bearing: {', '.join(_bearing(tested)) or 'none'}; underpowered {blunt} of "
             f"{len(tested)} tests (Holm within each family)."
         )
     costliest = max(points, key=lambda point: point.effect)
@@ -235,9 +238,8 @@ def _metrics(config: Config, found: Found, points: list[Point]) -> dict[str, Any
         f"({found.signatures[0].name} {costliest.signature:.2g})."
     )
     for comparison, under in zip(found.comparisons[1:], found.rows[1:], strict=True):
-        its_bearing = sorted({r.subject for r in under if r.verdict == "load-bearing"})
         if able:
-            told = ", ".join(its_bearing) or "none"
+            told = ", ".join(_bearing(under)) or "none"
             said += f" With {comparison.condition.name}, load-bearing: {told}."
     if found.perplexities is not None and found.perplexities.ratios:
         ratio = found.perplexities.ratios[0]

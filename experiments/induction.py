@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from interp.evidence import EvidenceTable
     from interp.heads import Ablations, Plan
+    from interp.heads.ability import Ability
     from interp.models import Examples, Model
     from interp.plots import Point
     from interp.runs import Run
@@ -36,7 +37,7 @@ class Config:
         length: Tokens in the block that is repeated; fewer where context or vocabulary is smaller.
         threshold: By how much a head's score must exceed its score on i.i.d. input to count as
             an induction signature.
-        top: How many of the strongest heads are also tested one by one.
+        top: How many of the heads that lead their i.i.d. score most are also tested one by one.
         at_most: How many heads the target may have.
         controls: Matched-random control sets a family.
         ablation: What takes a removed head's place.
@@ -85,7 +86,7 @@ class Found:
         ablations: What came of removing each set.
         points: Every head alone, layer by layer.
         length: Tokens in the block that is repeated.
-        d_vocab: Size of the vocabulary.
+        ability: Whether the model can do the task; where it cannot, there is no verdict.
         gain: Loss on the first repeat minus loss on the second, in nats a token.
         table: The evidence, the target's rows first.
     """
@@ -95,7 +96,7 @@ class Found:
     ablations: Ablations
     points: tuple[Point, ...]
     length: int
-    d_vocab: int
+    ability: Ability
     gain: float
     table: EvidenceTable
 
@@ -152,6 +153,13 @@ def run(config: Config, run: Run) -> None:
     save(config, run, found)
 
 
+def report(run: Run) -> Any:
+    """Return what the terminal shows: the evidence, without verdicts where there are none."""
+    from experiments.unjudged import shown
+
+    return shown(run.table("evidence"))
+
+
 def _measure(
     config: Config,
     run: Run,
@@ -163,6 +171,7 @@ def _measure(
 ) -> Found:
     from interp.evidence import loss
     from interp.heads import head_scores, judge, output_norms, plan_ablations, sweep
+    from interp.heads.ability import loss_ability
     from interp.zoo.tasks import first_repeat
 
     size: dict[str, Any] = {"batch_size": config.batch_size}
@@ -208,7 +217,8 @@ def _measure(
     table = judge(plan, ablations, judged.groups, gain=gain, alpha=config.alpha, seed=config.seed)
     points = _each_head(config, plan, tensors["induction"], ablations, judged.groups)
     length = int(judged.scored[0].sum()) + 1 if judged.scored is not None else 0
-    return Found(plan, tensors, ablations, points, length, model.d_vocab, gain, table)
+    ability = loss_ability(float(ablations.clean.double().mean()), model.d_vocab)
+    return Found(plan, tensors, ablations, points, length, ability, gain, table)
 
 
 def _each_head(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +19,12 @@ def save(config: Config, run: Run, found: Found) -> None:
 def _save_tables(run: Run, found: Found) -> None:
     import pandas as pd
 
-    run.save_table("evidence", found.table.frame())
+    from experiments.unjudged import without_verdicts
+
+    able, reason = found.ability.able, found.ability.reason
+    # Numbers, but no verdict: a model that cannot do the task has nothing to lose.
+    frame = found.table.frame() if able else without_verdicts(found.table, reason)
+    run.save_table("evidence", frame)
     run.save_tensors(
         {**found.tensors, "clean": found.ablations.clean, "ablated": found.ablations.ablated}
     )
@@ -84,27 +88,28 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
 
     score, null = found.tensors["induction"], found.tensors["induction (iid)"]
     top = divmod(int((score - null).argmax()), score.shape[1])
-    strongest = f"{head_name(top)} at {float(score[top]):.2f} (i.i.d. {float(null[top]):.2f})"
+    # Ranked by lead, so another head may have the highest score.
+    leading = f"{head_name(top)}: {float(score[top]):.2g}, control {float(null[top]):.2g}"
+    able = found.ability.able
     n_present = int(((score - null) >= found.plan.threshold).sum())
     row = found.table[0]
-    chance = math.log(found.d_vocab)
     said = f"Task: repeats of {found.length} random tokens."
-    if row.clean >= chance:
-        said += (
-            f" The model cannot do it: its loss on the repeat is {row.clean:.3g} nats a token, "
-            f"that of guessing {chance:.3g}. Effects on it mean little."
-        )
+    if not able:
+        said += f" The model cannot do it: {found.ability.reason}. So there is no verdict."
     if found.plan.present:
         heads = "head carries" if n_present == 1 else "heads carry"
-        said += f" Signature: {n_present} {heads} it, the strongest {strongest}."
+        said += (
+            f" Signature: {n_present} {heads} it; the head that leads its i.i.d. control most is "
+            f"{leading}."
+        )
     else:
         said += (
-            f" Signature: none. The strongest head is {strongest}, less than "
-            f"{found.plan.threshold:g} above its own i.i.d. score, so no head is called an "
-            "induction head; it is tested all the same."
+            f" Signature: none. The head that leads its i.i.d. control most is {leading}; that is "
+            f"less than {found.plan.threshold:g} above it, so no head is called an induction head; "
+            "it is tested all the same."
         )
     alone = {p.name: p.effect for p in found.points if p.highlighted}
-    load = describe_load(found.table, kind=config.ablation, gain=found.gain, alone=alone)
+    load = describe_load(found.table, kind=config.ablation, gain=found.gain, alone=alone, able=able)
     verdicts = {r.control_family: r for r in found.table if r.subject == row.subject}
     told = ", ".join(f"{r.verdict} (p {r.p_value:.2g}, {f})" for f, r in verdicts.items())
     costliest = max(found.points, key=lambda point: point.effect)
@@ -115,7 +120,12 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
     )
     said += "".join(f" Not tested: {reason}." for reason in found.plan.untested)
     absent = "" if found.plan.present else "no induction signature; "
+    headline = "no verdict: the model cannot do the task"
+    if able:
+        headline = f"{absent}{row.subject} {told}"
     return {
+        "able": able,
+        "ability": found.ability.reason,
         "top_head": head_name(top),
         "top_score": float(score[top]),
         "top_score_iid": float(null[top]),
@@ -129,11 +139,11 @@ def _metrics(config: Config, found: Found) -> dict[str, Any]:
         "share_of_gain": row.share,
         "p_value": row.p_value,
         "p_smallest": row.p_smallest,
-        "verdict": row.verdict,
-        "verdicts": {family: r.verdict for family, r in verdicts.items()},
+        "verdict": row.verdict if able else None,
+        "verdicts": {family: r.verdict if able else None for family, r in verdicts.items()},
         "costliest_head": costliest.name,
         "costliest_effect": costliest.effect,
         "untested": list(found.plan.untested),
-        "headline": f"{absent}{row.subject} {told}",
+        "headline": headline,
         "conclusion": said,
     }

@@ -16,6 +16,9 @@ from interp.runs import headline, list_runs
 from interp.studies import list_studies
 from interp.zoo import cards
 
+# Columns of a terminal below which a table leaves out what its other columns also tell.
+_ROOMY = 140
+
 
 def list_experiments(args: Sequence[str]) -> int:
     """``interp list``: a line for every experiment, also for those that cannot be imported."""
@@ -46,18 +49,33 @@ def list_run_folders(args: Sequence[str]) -> int:
         return 0
     rows = [
         (
-            str(run.path),
+            run.path.name or str(run.path),
             run.experiment,
-            run.config.get("model"),
+            _last_part(run.config.get("model")),
             run.status,
             (run.provenance.get("started") or "")[:16].replace("T", " ") or None,
             headline(run),
         )
         for run in runs
     ]
-    columns = ("folder", "experiment", "model", "status", "when (UTC)", "headline")
-    terminal.console().print(terminal.table(columns, rows))
+    headings = ("folder", "experiment", "model", "status", "when (UTC)", "headline")
+    out, columns = terminal.console(), list(range(len(headings)))
+    if out.width < _ROOMY:
+        columns.remove(4)  # The rows stand in the order of their times.
+        if all(row[0].startswith(f"{row[1]}-") for row in rows):
+            columns.remove(1)
+    terminal.show(f"runs in {folder}:")
+    shown = [[row[i] for i in columns] for row in rows]
+    made = terminal.table([headings[i] for i in columns], shown, whole=len(columns) - 1, cut=True)
+    out.print(made)
     return 0
+
+
+def _last_part(model: Any) -> Any:
+    """A model's folder without the way to it; a name as it is."""
+    if not isinstance(model, str) or not model.startswith(("/", "./", "../", "~")):
+        return model
+    return Path(model).name
 
 
 def list_models(args: Sequence[str]) -> int:
@@ -68,8 +86,11 @@ def list_models(args: Sequence[str]) -> int:
     if not folders:
         terminal.show(f"no models are bundled in {cards.WEIGHTS}")
         return 0
-    columns = ("model", "what", "layers × heads", "parameters", "size", "measured")
-    terminal.console().print(terminal.table(columns, [_model_row(path) for path in folders]))
+    columns = ("model", "layers\n× heads", "parameters", "what", "size", "measured")
+    out = terminal.console()
+    shown = 4 if out.width < _ROOMY else len(columns)
+    rows = [_model_row(path)[:shown] for path in folders]
+    out.print(terminal.table(columns[:shown], rows, whole=3))
     return 0
 
 
@@ -78,12 +99,12 @@ def _model_row(folder: Path) -> tuple[Any, ...]:
     try:
         card = cards.read_card(folder)
     except cards.CardError as error:
-        return (name, str(error), None, None, None, None)
+        return (name, None, None, str(error), None, None)
     weights = folder / "model.safetensors"
     parameters = _parameters(weights)
     size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.is_file() else None
     shown = f"{parameters:,}" if parameters is not None else None
-    return (name, card.summary, _shape(folder), shown, size, _measured(card))
+    return (name, _shape(folder), shown, card.summary, size, _measured(card))
 
 
 def _shape(folder: Path) -> str | None:

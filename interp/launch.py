@@ -105,8 +105,7 @@ def _show_result(study: Study, run: Run) -> None:
         terminal.say(f"the run is done, but its table cannot be shown: {one_line(error)}")
     conclusion = run.metrics.get("conclusion")
     if isinstance(conclusion, str):
-        paragraphs = [" ".join(part.split()) for part in conclusion.split("\n\n")]
-        terminal.show("\n\n".join(paragraphs))
+        terminal.tell(conclusion)
     terminal.show(f"\nrun folder: {run.path}")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Columns when the output is no terminal: wide, so that files and pipes get whole names.
 _WIDE = 200
+#: Columns that sentences take at most: longer lines are hard to read.
+_READABLE = 100
 
 
 def clean(value: Any) -> str:
@@ -72,13 +75,32 @@ def show(text: str) -> None:
     console().print(Text(clean(text)), soft_wrap=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: int = 1) -> Table:
+def tell(text: str) -> None:
+    """Write sentences to standard output, wrapped; an empty line begins a paragraph."""
+    width = min(console().width, _READABLE)
+    show(
+        "\n\n".join(
+            textwrap.fill(
+                " ".join(clean(part).split()),
+                width,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            for part in text.split("\n\n")
+        )
+    )
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: int = 1, cut: bool = False
+) -> Table:
     """Return a table of cleaned cells.
 
     Args:
         columns: The headings.
         rows: The cells; None is shown as a dash.
         whole: The first so many columns are never folded: they are names to copy.
+        cut: The last column is one line, ended with … where it is longer than there is room.
     """
     from rich import box
     from rich.table import Table
@@ -86,9 +108,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: int =
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
-        made.add_column(column, no_wrap=i < whole, overflow="fold")
+        last = cut and i == len(columns) - 1
+        heading = Text(column, no_wrap=True, overflow="ellipsis") if last else column
+        made.add_column(heading, no_wrap=i < whole, overflow="fold")
     for row in rows:
-        made.add_row(*(Text("-" if cell is None else clean(cell)) for cell in row))
+        cells = [Text("-" if cell is None else clean(cell)) for cell in row]
+        if cut:
+            cells[-1] = Text(" ".join(cells[-1].plain.split()), no_wrap=True, overflow="ellipsis")
+        made.add_row(*cells)
     return made
 
 

@@ -48,12 +48,7 @@ def task_ability(
     """
     if examples.answer is None:
         mean = float(sweep(model, examples, loss, [], kind="zero").clean.double().mean())
-        chance = math.log(model.d_vocab)
-        able = mean < chance
-        verb = "below" if able else "not below"
-        return Ability(
-            able, f"its loss is {mean:.3g} nats a token, {verb} the {chance:.3g} of guessing"
-        )
+        return loss_ability(mean, model.d_vocab)
     score = score_icl(model, examples, batch_size=batch_size)
     mark = judge_icl([score], alpha=alpha).marks[0]
     if examples.wrong is None:
@@ -74,6 +69,21 @@ def task_ability(
         f"are usually right ({rate:.2f}; p {p_wins:.2g})"
     )
     return Ability(able, said if able else f"{mark.reason.partition(';')[0]}; {said}")
+
+
+def loss_ability(mean: float, d_vocab: int) -> Ability:
+    """Compare a model's loss with that of guessing uniformly.
+
+    Args:
+        mean: The unmodified model's mean loss, in nats a token.
+        d_vocab: Size of its vocabulary.
+    """
+    chance = math.log(d_vocab)
+    able = mean < chance
+    verb = "below" if able else "not below"
+    return Ability(
+        able, f"its loss is {mean:.3g} nats a token, {verb} the {chance:.3g} of guessing"
+    )
 
 
 def _preference(answers: list[int], wrong: list[int]) -> float:

@@ -8,7 +8,7 @@ from interp.evidence import EvidenceTable
 
 
 def describe_load(
-    table: EvidenceTable, *, kind: str, gain: float, alone: Mapping[str, float]
+    table: EvidenceTable, *, kind: str, gain: float, alone: Mapping[str, float], able: bool = True
 ) -> str:
     """Say what the target's removal cost, beside what, and what each of its heads costs alone.
 
@@ -17,6 +17,7 @@ def describe_load(
         kind: What took the heads' place, such as ``mean``.
         gain: What there was to lose: the loss on the first repeat minus that on the second.
         alone: The effect of removing each of the target's heads alone, by name.
+        able: Whether the model can do the task; where it cannot, no verdict is told.
     """
     row = table[0]
     share = (
@@ -40,9 +41,8 @@ def describe_load(
                 f", and {len(same.null_effects)} that may share heads with it, "
                 f"{max(same.null_effects):.2g} at most"
             )
-        said += (
-            f": p {same.p_value:.2g} (smallest attainable {same.p_smallest:.2g}), {same.verdict}."
-        )
+        verdict = f", {same.verdict}" if able else ""
+        said += f": p {same.p_value:.2g} (smallest attainable {same.p_smallest:.2g}){verdict}."
     if len(alone) > 1:
         costs = ", ".join(f"{name} costs {effect:.3g}" for name, effect in alone.items())
         said += f" Removed alone, {costs}."

@@ -357,8 +357,45 @@ def test_runs(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     headings = ("folder", "experiment", "model", "status", "when", "headline")
     assert all(heading in out for heading in headings)
-    for cell in (str(Path("runs/first")), "toy", "toy-model", "done", "total="):
+    for cell in ("runs in runs:", " first ", "toy", "toy-model", "done", "total="):
         assert cell in out
+
+
+def test_runs_takes_a_line_a_run_on_a_narrow_terminal(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "toy-20260101-000000-0123abcd"
+    long = "so much is to be said of this run that it cannot all stand in one line of a terminal"
+    monkeypatch.setattr("interp.commands.headline", lambda run: long)
+    for model in ("/some/long/way/to/the/folder/of/stories", "someone/model-1M"):
+        out = f"runs/{name}-{Path(model).name}"
+        assert main(["run", "toy", "--model", model, "--out", out]) == 0
+    monkeypatch.setenv("COLUMNS", "110")
+    capsys.readouterr()
+    assert main(["runs"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "done" in line]
+    assert len(lines) == 2, lines
+    for line, model in zip(lines, ("stories", "someone/model-1M"), strict=True):
+        # The folder's name tells the experiment.
+        assert line.split()[:3] == [f"{name}-{Path(model).name}", model, "done"]
+        assert "so much is to be" in line and line.rstrip().endswith("…")
+
+
+def test_a_conclusion_is_wrapped_to_be_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from interp import terminal
+
+    text = "word " * 60 + "/a/very-long/" + "p" * 120 + "\n\nnext  paragraph \x1b[31m"
+    for columns, limit in (("60", 60), ("300", 100)):
+        monkeypatch.setenv("COLUMNS", columns)
+        terminal.tell(text)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-2:] == ["", "next paragraph \\x1b[31m"]
+        path = "/a/very-long/" + "p" * 120
+        assert path in lines, "what is to be copied is not broken"
+        widths = [len(line) for line in lines if line != path]
+        assert limit - 5 < max(widths) <= limit
 
 
 def test_models(
@@ -388,6 +425,10 @@ def test_models(
     for cell in ("zoo:a", "A [b]model[/b].", "2 × 3", "1,500", "score 0.9123", "4 × 3", "exact"):
         assert cell in out
     assert "must hold one JSON object" in out
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["models"]) == 0
+    assert "A [b]model[/b]." in (out := capsys.readouterr().out) and "1,500" in out
+    assert "0.9123" not in out, "left out where there is no room"
 
 
 # --- training ------------------------------------------------------------------------------------

@@ -57,6 +57,25 @@ def test_on_random_repeats_it_is_at_chance_and_gets_no_verdict(shared_models, tm
     assert run.metrics["headline"].startswith("no verdict")
 
 
+def test_a_set_that_one_family_clears_is_not_called_load_bearing_outright():
+    from types import SimpleNamespace
+
+    from experiments.heads_report import _bearing
+
+    def row(subject, family, verdict):
+        return SimpleNamespace(subject=subject, control_family=family, verdict=verdict)
+
+    rows = [
+        row("L1H0", "layer-matched", "load-bearing"),
+        row("L1H0", "norm-matched", "underpowered"),
+        row("L0H0", "layer-matched", "load-bearing"),
+        row("L0H0", "norm-matched", "load-bearing"),
+        row("L2H0", "layer-matched", "not load-bearing"),
+        row("L2H0", "norm-matched", "not load-bearing"),
+    ]
+    assert _bearing(rows) == ["L0H0", "L1H0 (only beside layer-matched sets)"]
+
+
 def test_function_vector_heads_are_set_aside_in_two_comparisons(tmp_path):
     run = run_study(
         "heads",

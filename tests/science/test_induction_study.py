@@ -165,7 +165,18 @@ def test_a_model_without_induction_heads_is_told_so(runs, shared_models):
     run = runs(str(shared_models / "stories260k"))
     assert run.metrics["n_heads_with_signature"] == 0
     assert "no head is called an induction head" in run.metrics["conclusion"]
-    assert not run.table("evidence")["has_signature"].any()
+    evidence = run.table("evidence")
+    assert len(evidence) and not evidence["has_signature"].any()
+    # It cannot do the task either, so nothing is judged; the costs stay to be read.
+    assert not run.metrics["able"] and run.metrics["verdict"] is None
+    assert set(run.metrics["verdicts"].values()) == {None}
+    assert evidence["verdict"].isna().all() and evidence["effect"].notna().all()
+    assert "not below the 6.24 of guessing" in run.metrics["conclusion"]
+    assert "load-bearing" not in run.metrics["conclusion"] + run.metrics["headline"]
+    # Its leading head is not the one with the highest score: no "strongest" is said.
+    said = "The head that leads its i.i.d. control most is L4H0: 0.037, control 0.026"
+    assert said in run.metrics["conclusion"] and "strongest" not in run.metrics["conclusion"]
+    assert float(run.tensors()["induction"].max()) > run.metrics["top_score"]
 
 
 def test_a_sorter_of_three_letters_runs_too(runs, shared_models):
