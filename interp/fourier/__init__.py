@@ -102,6 +102,7 @@ from interp.fourier.progress import (
     restricted_logits,
 )
 from interp.fourier.removal import remove_frequencies, weigh_frequencies
+from interp.fourier.representations import representation_matrices
 from interp.fourier.spectra import (
     Spectrum,
     embedding_spectrum,
@@ -203,6 +204,7 @@ __all__ = [
     "read_rows",
     "remove_frequencies",
     "remove_representations",
+    "representation_matrices",
     "restricted_logits",
     "row_frequencies",
     "run_group",

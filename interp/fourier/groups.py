@@ -1,9 +1,10 @@
 """Finite groups with their irreducible representations, and the projection onto each.
 
-Only characters are needed, never matrices: with K_ρ[x, g] = (d_ρ/|G|)·χ_ρ(xg⁻¹), the functions on G
-that are matrix entries of ρ are the image of K_ρ, these images are orthogonal, and Σ_ρ K_ρ = 1
-(Schur). A complex representation and its conjugate are taken together, so that everything is real:
-over a cyclic group this is the real Fourier basis by frequency.
+Only characters are needed, no matrices (for those see ``representations``): with K_ρ[x, g] =
+(d_ρ/|G|)·χ_ρ(xg⁻¹), the functions on G that are matrix entries of ρ are the image of K_ρ, these
+images are orthogonal, and Σ_ρ K_ρ = 1 (Schur). A complex representation and its conjugate are taken
+together, so that everything is real: over a cyclic group this is the real Fourier basis by
+frequency.
 """
 
 from __future__ import annotations
