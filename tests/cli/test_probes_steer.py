@@ -269,7 +269,7 @@ def test_answers_on_the_command_line_are_judged_where_there_are_several_prompts(
     for given in (["--data", str(data)], []):  # found again by itself
         assert main([*args, *given, "--prompt", *texts]) == 0
         text = said(capsys)
-        assert "the push along probe" in text and "19 of" in text and "shuffled-label" in text
+        assert "the push along probe" in text and "19 drawn" in text and "shuffled-label" in text
     assert main([*args, "--prompt", "w7", "--out", str(tmp_path / "e.json")]) == 2
     assert "has no interval, so there is no verdict" in capsys.readouterr().err
 
