@@ -147,19 +147,23 @@ def in_words(told: Told) -> str:
     if told.probes is not None:
         by_k = told.probes.groupby(["of", "k"])["accuracy"].mean()
         said.append(
-            f"On labelled texts a probe of one latent is right of {by_k['latents', 1]:.0%}, one of "
-            f"one dimension of the activation of {by_k['residual', 1]:.0%} (means over "
+            f"On labelled texts a probe of one latent is right in {by_k['latents', 1]:.0%}, one of "
+            f"one dimension of the activation in {by_k['residual', 1]:.0%} (means over "
             f"{told.probes[['texts', 'class']].drop_duplicates().shape[0]} classes; always the "
-            f"commoner label is right of {told.probes['majority'].mean():.0%})."
+            f"commoner label is right in {told.probes['majority'].mean():.0%})."
         )
     what = {
         "scr": "brings a biased probe {score:+.2f} of the way to an unbiased one",
         "tpp": "costs its class's probe {score:+.2f} of accuracy more than the others",
     }
+    called = {
+        "scr": "Spurious correlation removal (SCR)",
+        "tpp": "Targeted probe perturbation (TPP)",
+    }
     for name, frame in told.scores.items():
         defined = frame[frame["score"].notna()]
         if defined.empty:
-            said.append(f"{name.upper()} is undefined: {frame['undefined'].iloc[0]}.")
+            said.append(f"{called[name]} is undefined: {frame['undefined'].iloc[0]}.")
             continue
         row = defined.iloc[min(1, len(defined) - 1)]
         beside = (
@@ -168,7 +172,7 @@ def in_words(told: Told) -> str:
             else f"random ones that write as much {row['random_mean']:+.2f}, p {row['p']:.2g}"
         )
         said.append(
-            f"{name.upper()}: taking out {row['n']:.0f} latents "
+            f"{called[name]}: taking out {row['n']:.0f} latents "
             + what[name].format(score=row["score"])
             + f" ({beside})."
         )
